@@ -1,0 +1,236 @@
+//! Who may do what: subjects, rights, decisions, and the permits that everything behind authorisation asks for (N1, N3).
+
+pub mod file;
+mod permit;
+pub mod rate;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::id::{Location, Scope};
+pub use permit::{OnboardPermit, ReadPermit, WritePermit};
+
+/// Who is calling: a fact from the kernel or the API server, never configuration text (N13).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject(Arc<str>);
+
+impl Subject {
+    /// The uid of a socket peer, from `SO_PEERCRED`: `uid:N`. The overflow uid 65534 stands for every uid that a
+    /// user namespace cannot name, so it is nobody's identity.
+    #[must_use]
+    pub fn from_uid(uid: u32) -> Option<Self> {
+        (uid != OVERFLOW_UID && uid != u32::MAX).then(|| Self(format!("uid:{uid}").into()))
+    }
+
+    /// Parses the written form that grants use: `uid:N` or `system:serviceaccount:NAMESPACE:NAME`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(uid) = text.strip_prefix("uid:") {
+            let number: u32 = uid.parse().ok()?;
+            return Self::from_uid(number).filter(|subject| subject.as_str() == text);
+        }
+        let (namespace, name) = text.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+        let plain = |part: &str| {
+            !part.is_empty()
+                && part.len() <= 253
+                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+        };
+        (plain(namespace) && plain(name)).then(|| Self(text.into()))
+    }
+
+    /// The written form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// `/proc/sys/kernel/overflowuid`: what the kernel shows for a uid that has no mapping (`user_namespaces(7)`).
+const OVERFLOW_UID: u32 = 65534;
+
+/// What a caller wants to do. None implies another.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Resolve.
+    SecretsRead,
+    /// Put, rotate, delete.
+    SecretsWrite,
+    /// Create, update and delete scopes.
+    OnboardingWrite,
+}
+
+impl Right {
+    /// All of them, in the order of the documents.
+    pub const ALL: [Self; 3] = [Self::SecretsRead, Self::SecretsWrite, Self::OnboardingWrite];
+
+    /// The name that users write.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SecretsRead => "secrets_read",
+            Self::SecretsWrite => "secrets_write",
+            Self::OnboardingWrite => "onboarding_write",
+        }
+    }
+}
+
+/// The scope of a question, borrowed: empty team or app mean a wider scope.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Environment.
+    pub env: &'a str,
+    /// Team or empty.
+    pub team: &'a str,
+    /// Application or empty.
+    pub app: &'a str,
+}
+
+impl<'a> From<&'a Location> for Target<'a> {
+    fn from(location: &'a Location) -> Self {
+        Self { env: location.env(), team: location.team(), app: location.app() }
+    }
+}
+
+impl<'a> From<&'a Scope> for Target<'a> {
+    fn from(scope: &'a Scope) -> Self {
+        Self { env: scope.env(), team: scope.team().unwrap_or_default(), app: scope.app().unwrap_or_default() }
+    }
+}
+
+/// The answer of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Granted.
+    Allow,
+    /// Not granted.
+    Deny,
+}
+
+/// Why there is no permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// The provider said no.
+    #[error("the subject does not hold the right for this scope")]
+    Denied,
+    /// The provider says that the caller is not who it claims to be.
+    #[error("the identity was refused")]
+    NotAuthenticated,
+    /// The provider could not be asked; nothing is allowed meanwhile.
+    #[error("the permission provider cannot be asked")]
+    Unavailable,
+}
+
+/// Grants of one subject, for `whoami`.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct GrantView {
+    /// Rights, by name.
+    pub rights: Vec<Right>,
+    /// Scope patterns, as written.
+    pub scopes: Vec<String>,
+}
+
+/// Where permissions come from: a grants file now, Kubernetes RBAC and the gateway later.
+#[async_trait]
+pub trait PermissionProvider: Send + Sync + 'static {
+    /// The name that `whoami` shows.
+    fn name(&self) -> &'static str;
+
+    /// The answer, if it is known without waiting. Called on every request.
+    fn known(&self, subject: &Subject, right: Right, target: Target<'_>) -> Option<Decision>;
+
+    /// The answer, with a network call if need be.
+    async fn ask(&self, subject: &Subject, right: Right, scope: &Scope) -> Result<Decision, AccessError>;
+
+    /// The subject's grants, where the provider can list them.
+    fn grants(&self, _subject: &Subject) -> Option<Vec<GrantView>> {
+        None
+    }
+
+    /// Something that an operator must know, for the log and `/status`.
+    fn warning(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// The only maker of permits.
+#[derive(Clone)]
+pub struct Access {
+    provider: Arc<dyn PermissionProvider>,
+}
+
+impl Access {
+    /// Decides by `provider`.
+    #[must_use]
+    pub fn new(provider: Arc<dyn PermissionProvider>) -> Self {
+        Self { provider }
+    }
+
+    /// The provider, for `whoami` and `/status`.
+    #[must_use]
+    pub fn provider(&self) -> &dyn PermissionProvider {
+        &*self.provider
+    }
+
+    /// May `subject` resolve this secret?
+    ///
+    /// # Errors
+    /// [`AccessError`]: there is no permit, so there is nothing to call the backend with.
+    pub async fn read(&self, subject: &Subject, location: Location) -> Result<ReadPermit, AccessError> {
+        self.require(subject, Right::SecretsRead, Target::from(&location)).await?;
+        Ok(ReadPermit::new(location, subject.clone()))
+    }
+
+    /// May `subject` put, rotate or delete this secret?
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn write(&self, subject: &Subject, location: Location) -> Result<WritePermit, AccessError> {
+        self.require(subject, Right::SecretsWrite, Target::from(&location)).await?;
+        Ok(WritePermit::new(location, subject.clone()))
+    }
+
+    /// May `subject` create, update or delete this scope?
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn onboard(&self, subject: &Subject, scope: Scope) -> Result<OnboardPermit, AccessError> {
+        self.require(subject, Right::OnboardingWrite, Target::from(&scope)).await?;
+        Ok(OnboardPermit::new(scope, subject.clone()))
+    }
+
+    /// The bare answer, for `whoami?scope=`.
+    ///
+    /// # Errors
+    /// [`AccessError::Unavailable`] or [`AccessError::NotAuthenticated`]; never [`AccessError::Denied`].
+    pub async fn decide(&self, subject: &Subject, right: Right, target: Target<'_>) -> Result<Decision, AccessError> {
+        if let Some(decision) = self.provider.known(subject, right, target) {
+            return Ok(decision);
+        }
+        let scope = Scope::new(target.env, target.team, target.app).map_err(|_| AccessError::Denied)?;
+        self.provider.ask(subject, right, &scope).await
+    }
+
+    async fn require(&self, subject: &Subject, right: Right, target: Target<'_>) -> Result<(), AccessError> {
+        match self.decide(subject, right, target).await? {
+            Decision::Allow => Ok(()),
+            Decision::Deny => Err(AccessError::Denied),
+        }
+    }
+}

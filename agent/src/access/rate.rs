@@ -1,0 +1,1 @@
+//! Token buckets per subject: writes and cache misses.

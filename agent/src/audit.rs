@@ -1,0 +1,1 @@
+//! The audit record: written before effect and before answer (N6).

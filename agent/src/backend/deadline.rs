@@ -1,0 +1,1 @@
+//! Deadlines around another backend.

@@ -1,0 +1,1 @@
+//! The cache: freshness and ordering of what was read (N3, N7).

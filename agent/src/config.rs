@@ -1,0 +1,1 @@
+//! Configuration: one file, checked as a whole, every problem reported in one run (N1).

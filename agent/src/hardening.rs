@@ -1,0 +1,1 @@
+//! What the process does to itself before it holds a secret: no core, not dumpable.

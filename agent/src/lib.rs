@@ -1,0 +1,29 @@
+//! The Cloakroom agent: hand a value in, keep the placeholder, resolve it just in time.
+//!
+//! ```text
+//! accept ── peer credentials ── HTTP limits ── route ── parse id ── authorise → Permit ── audit "attempt"
+//!         ── cache ── coalesced backend call ── audit "outcome" ── answer
+//! ```
+
+pub mod access;
+pub mod admin;
+pub mod api;
+pub mod audit;
+pub mod backend;
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod hardening;
+pub mod id;
+pub mod listener;
+pub mod metrics;
+pub mod operations;
+pub mod peer;
+pub mod request_id;
+pub mod run;
+pub mod secret;
+pub mod server;
+pub mod shutdown;
+pub mod slots;
+pub mod telemetry;

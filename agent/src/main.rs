@@ -1,0 +1,3 @@
+//! The `cloakroom` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The operations behind the API: permit, audit, cache, backend, in that order.

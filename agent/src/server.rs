@@ -1,0 +1,1 @@
+//! The socket server: accept loop, connection limits, framing, drain.

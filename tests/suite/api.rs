@@ -1,0 +1,1 @@
+//! The HTTP contract: every row of the API, statuses, headers, limits.

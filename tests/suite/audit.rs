@@ -1,0 +1,1 @@
+//! N6: recorded before effect and before answer.

@@ -1,0 +1,1 @@
+//! N3 and N7: freshness and ordering, cases K1, K5, K6.

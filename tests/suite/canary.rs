@@ -1,0 +1,1 @@
+//! X5: no value in any sink.

@@ -1,0 +1,1 @@
+//! X2, X4: panics, signals, hardening.

@@ -1,0 +1,1 @@
+//! S1 to S6: hostile HTTP.

@@ -1,0 +1,1 @@
+//! R1 to R5: floods, caps, memory.

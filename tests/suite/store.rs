@@ -1,0 +1,1 @@
+//! The embedded backend: conformance, size, concurrency, sealing.

@@ -1,0 +1,1 @@
+//! U1 and U2: fixtures of earlier versions.

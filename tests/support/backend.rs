@@ -1,0 +1,1 @@
+//! A scriptable backend for the cache and the API: latency, faults, gates, and a log of its calls.

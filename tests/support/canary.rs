@@ -1,0 +1,1 @@
+//! The canary sweep: planted values, every encoding of them, every sink.

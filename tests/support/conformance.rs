@@ -1,0 +1,1 @@
+//! The cases that every backend must pass, generic over the backend trait.

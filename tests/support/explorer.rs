@@ -1,0 +1,1 @@
+//! Drives the production cache through interleavings.
