@@ -8,6 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 
 use crate::id::{Location, Scope};
 pub use permit::{OnboardPermit, ReadPermit, WritePermit};
@@ -137,6 +141,15 @@ pub enum AccessError {
     Unavailable,
 }
 
+/// A request without a permit, with what it was for: the audit record of a denial names it.
+#[derive(Debug)]
+pub struct Refused<T> {
+    /// Why.
+    pub error: AccessError,
+    /// For what.
+    pub target: T,
+}
+
 /// Grants of one subject, for `whoami`.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct GrantView {
@@ -169,17 +182,49 @@ pub trait PermissionProvider: Send + Sync + 'static {
     }
 }
 
+/// Decisions by right, for `cloakroom_decisions_total`.
+#[derive(Clone, Debug, Default)]
+pub struct AccessMetrics {
+    decisions: Family<DecisionLabels, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DecisionLabels {
+    right: &'static str,
+    decision: &'static str,
+}
+
+impl AccessMetrics {
+    /// Adds the family to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("decisions", "Permission decisions", self.decisions.clone());
+    }
+
+    fn handle(&self, right: Right, decision: &'static str) -> Counter {
+        self.decisions.get_or_create(&DecisionLabels { right: right.as_str(), decision }).clone()
+    }
+}
+
 /// The only maker of permits.
 #[derive(Clone)]
 pub struct Access {
     provider: Arc<dyn PermissionProvider>,
+    /// Allowed, then denied, in the order of [`Right::ALL`]: resolved once, because every request counts.
+    counters: [[Counter; 2]; 3],
 }
 
 impl Access {
-    /// Decides by `provider`.
+    /// Decides by `provider`, counting nowhere.
     #[must_use]
     pub fn new(provider: Arc<dyn PermissionProvider>) -> Self {
-        Self { provider }
+        Self::counted(provider, &AccessMetrics::default())
+    }
+
+    /// Decides by `provider`.
+    #[must_use]
+    pub fn counted(provider: Arc<dyn PermissionProvider>, metrics: &AccessMetrics) -> Self {
+        let counters = Right::ALL.map(|right| [metrics.handle(right, "allow"), metrics.handle(right, "deny")]);
+        Self { provider, counters }
     }
 
     /// The provider, for `whoami` and `/status`.
@@ -191,28 +236,34 @@ impl Access {
     /// May `subject` resolve this secret?
     ///
     /// # Errors
-    /// [`AccessError`]: there is no permit, so there is nothing to call the backend with.
-    pub async fn read(&self, subject: &Subject, location: Location) -> Result<ReadPermit, AccessError> {
-        self.require(subject, Right::SecretsRead, Target::from(&location)).await?;
-        Ok(ReadPermit::new(location, subject.clone()))
+    /// [`Refused`]: there is no permit, so there is nothing to call the backend with.
+    pub async fn read(&self, subject: &Subject, location: Location) -> Result<ReadPermit, Refused<Location>> {
+        match self.require(subject, Right::SecretsRead, Target::from(&location)).await {
+            Ok(()) => Ok(ReadPermit::new(location, subject.clone())),
+            Err(error) => Err(Refused { error, target: location }),
+        }
     }
 
     /// May `subject` put, rotate or delete this secret?
     ///
     /// # Errors
-    /// [`AccessError`].
-    pub async fn write(&self, subject: &Subject, location: Location) -> Result<WritePermit, AccessError> {
-        self.require(subject, Right::SecretsWrite, Target::from(&location)).await?;
-        Ok(WritePermit::new(location, subject.clone()))
+    /// [`Refused`].
+    pub async fn write(&self, subject: &Subject, location: Location) -> Result<WritePermit, Refused<Location>> {
+        match self.require(subject, Right::SecretsWrite, Target::from(&location)).await {
+            Ok(()) => Ok(WritePermit::new(location, subject.clone())),
+            Err(error) => Err(Refused { error, target: location }),
+        }
     }
 
     /// May `subject` create, update or delete this scope?
     ///
     /// # Errors
-    /// [`AccessError`].
-    pub async fn onboard(&self, subject: &Subject, scope: Scope) -> Result<OnboardPermit, AccessError> {
-        self.require(subject, Right::OnboardingWrite, Target::from(&scope)).await?;
-        Ok(OnboardPermit::new(scope, subject.clone()))
+    /// [`Refused`].
+    pub async fn onboard(&self, subject: &Subject, scope: Scope) -> Result<OnboardPermit, Refused<Scope>> {
+        match self.require(subject, Right::OnboardingWrite, Target::from(&scope)).await {
+            Ok(()) => Ok(OnboardPermit::new(scope, subject.clone())),
+            Err(error) => Err(Refused { error, target: scope }),
+        }
     }
 
     /// The bare answer, for `whoami?scope=`.
@@ -228,9 +279,11 @@ impl Access {
     }
 
     async fn require(&self, subject: &Subject, right: Right, target: Target<'_>) -> Result<(), AccessError> {
-        match self.decide(subject, right, target).await? {
-            Decision::Allow => Ok(()),
-            Decision::Deny => Err(AccessError::Denied),
+        let decision = self.decide(subject, right, target).await;
+        let allowed = decision == Ok(Decision::Allow);
+        if let Some(counter) = self.counters.get(right as usize).and_then(|pair| pair.get(usize::from(!allowed))) {
+            counter.inc();
         }
+        if decision? == Decision::Allow { Ok(()) } else { Err(AccessError::Denied) }
     }
 }

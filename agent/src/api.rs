@@ -1,1 +1,153 @@
 //! The HTTP API: routes, handlers, and the one place where errors become HTTP.
+
+mod about;
+mod answer;
+pub mod body;
+mod onboarding;
+mod problem;
+mod request;
+mod route;
+mod secrets;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::Full;
+use tokio::time::Instant;
+
+use crate::metrics::RequestMetrics;
+use crate::operations::{Caller, Context, Operations};
+use crate::peer::Peer;
+use crate::request_id::RequestIds;
+use crate::server::{Handler, InFlight, Refusal, RequestBody};
+
+pub use about::About;
+pub use problem::{ApiError, Code};
+pub use route::{ApiOperation, Route};
+
+/// The OpenAPI 3 document, served as it is.
+pub const OPENAPI: &str = include_str!("api/openapi.json");
+
+/// `X-Request-Id`
+static X_REQUEST_ID: header::HeaderName = header::HeaderName::from_static("x-request-id");
+
+type ApiResult = Result<Response<Full<Bytes>>, ApiError>;
+
+/// What the API needs to know of its limits.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiLimits {
+    /// Ids in one batch.
+    pub batch_ids: usize,
+}
+
+/// Decides which subject a socket peer is, or that it may not connect.
+pub type Identify = Box<dyn Fn(Peer) -> Option<crate::access::Subject> + Send + Sync>;
+
+/// The API on the socket.
+pub struct Api {
+    operations: Arc<Operations>,
+    identify: Identify,
+    about: About,
+    limits: ApiLimits,
+    in_flight: InFlight,
+    request_ids: RequestIds,
+    routes: route::Routes,
+    metrics: RequestMetrics,
+}
+
+impl Api {
+    /// Puts the API in front of `operations`.
+    #[must_use]
+    pub fn new(
+        operations: Arc<Operations>,
+        identify: Identify,
+        about: About,
+        limits: ApiLimits,
+        in_flight: InFlight,
+        request_ids: RequestIds,
+    ) -> Self {
+        let metrics = operations.metrics.requests();
+        Self { operations, identify, about, limits, in_flight, request_ids, routes: route::Routes::new(), metrics }
+    }
+
+    async fn dispatch(
+        &self,
+        context: &Context,
+        operation: &mut ApiOperation,
+        request: Request<RequestBody>,
+    ) -> ApiResult {
+        let (parts, body) = request.into_parts();
+        let (route, parameters) = self.routes.find(parts.uri.path()).ok_or_else(ApiError::not_found)?;
+        *operation = route.operation(&parts.method).ok_or_else(|| ApiError::method_not_allowed(route))?;
+        request::check_accept(&parts.headers)?;
+        let call = Call { api: self, context, parts: &parts, parameters };
+        match operation {
+            ApiOperation::Get => call.get_secret().await,
+            ApiOperation::Batch => call.get_secrets().await,
+            ApiOperation::Put => call.put_secret(body).await,
+            ApiOperation::Rotate => call.rotate_secret(body).await,
+            ApiOperation::Delete => call.delete_secret().await,
+            ApiOperation::Onboard => call.onboard(route, body).await,
+            ApiOperation::Offboard => call.offboard(route).await,
+            ApiOperation::Whoami => call.whoami().await,
+            ApiOperation::Status => call.status(),
+            ApiOperation::OpenApi => Ok(answer::document(OPENAPI)),
+            ApiOperation::Unrouted => Err(ApiError::not_found()),
+        }
+    }
+}
+
+/// One request on its way through a handler.
+struct Call<'a> {
+    api: &'a Api,
+    context: &'a Context,
+    parts: &'a http::request::Parts,
+    parameters: route::Parameters<'a>,
+}
+
+impl Handler for Api {
+    type Caller = Caller;
+
+    fn admit(&self, peer: Peer) -> Option<Caller> {
+        (self.identify)(peer).map(|subject| Caller { subject, peer })
+    }
+
+    async fn handle(&self, caller: &Arc<Caller>, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+        let began = Instant::now();
+        let context = Context { request: self.request_ids.next(), caller: Arc::clone(caller) };
+        let mut operation = ApiOperation::Unrouted;
+        let result = self.dispatch(&context, &mut operation, request).await;
+        let mut response = result.unwrap_or_else(|error| error.into_response(&context.request));
+        response.headers_mut().insert(&X_REQUEST_ID, context.request.to_header());
+        self.metrics.observe(operation, response.status(), began.elapsed());
+        response
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+        self.finish(ApiError::from(refusal))
+    }
+
+    fn panicked(&self) -> Response<Full<Bytes>> {
+        self.finish(ApiError::internal())
+    }
+}
+
+impl Api {
+    fn finish(&self, error: ApiError) -> Response<Full<Bytes>> {
+        let request = self.request_ids.next();
+        let mut response = error.into_response(&request);
+        response.headers_mut().insert(&X_REQUEST_ID, request.to_header());
+        self.metrics.observe(ApiOperation::Unrouted, response.status(), std::time::Duration::ZERO);
+        response
+    }
+}
+
+/// The methods of a route, for `Allow`.
+fn allow(methods: &[Method]) -> HeaderValue {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}

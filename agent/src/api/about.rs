@@ -1,0 +1,86 @@
+//! Handlers of `/whoami` and `/status`: facts about the caller and the agent, never a value.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::StatusCode;
+
+use super::{ApiError, ApiResult, Call, answer, request};
+use crate::access::{AccessError, Decision, Right, Target};
+use crate::backend::BackendKind;
+use crate::id::Scope;
+use crate::operations::OperationError;
+
+/// What `/status` says besides counters.
+pub struct About {
+    /// Where values live.
+    pub backend: BackendKind,
+    /// Whether the last call to the backend was answered; kept by whoever calls it.
+    pub backend_up: Arc<AtomicBool>,
+    /// What an operator must know, in sentences.
+    pub warnings: Vec<&'static str>,
+}
+
+impl Call<'_> {
+    pub(super) async fn whoami(self) -> ApiResult {
+        let access = &self.api.operations.access;
+        let subject = &self.context.caller.subject;
+        let mut answer = serde_json::json!({
+            "subject": subject.as_str(),
+            "pod": null,
+            "provider": access.provider().name(),
+        });
+        let members = answer.as_object_mut().ok_or_else(ApiError::internal)?;
+        match request::query(self.parts)?.as_slice() {
+            [] => {
+                if let Some(grants) = access.provider().grants(subject) {
+                    members.insert("grants".to_owned(), serde_json::json!(grants));
+                }
+            }
+            [(name, value)] if name == "scope" => {
+                let scope = Scope::parse(value).map_err(ApiError::invalid_id)?;
+                members.insert("scope".to_owned(), scope.as_str().into());
+                members.insert("rights".to_owned(), self.rights(&scope).await?);
+            }
+            _ => return Err(ApiError::unknown_parameter()),
+        }
+        answer::json(StatusCode::OK, &answer)
+    }
+
+    async fn rights(&self, scope: &Scope) -> Result<serde_json::Value, ApiError> {
+        let mut rights = serde_json::Map::new();
+        for right in Right::ALL {
+            let decision =
+                self.api.operations.access.decide(&self.context.caller.subject, right, Target::from(scope)).await;
+            let allowed = match decision {
+                Ok(decision) => decision == Decision::Allow,
+                Err(AccessError::Denied) => false,
+                Err(error) => return Err(OperationError::Access(error).into()),
+            };
+            rights.insert(right.as_str().to_owned(), allowed.into());
+        }
+        Ok(rights.into())
+    }
+
+    pub(super) fn status(self) -> ApiResult {
+        self.no_query()?;
+        let about = &self.api.about;
+        let operations = &self.api.operations;
+        let counters = operations.cache.counters();
+        let mut warnings = about.warnings.clone();
+        warnings.extend(operations.access.provider().warning());
+        answer::json(
+            StatusCode::OK,
+            &serde_json::json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "backend": {
+                    "kind": about.backend.as_str(),
+                    "state": if about.backend_up.load(Ordering::Relaxed) { "up" } else { "down" },
+                },
+                "cache": counters,
+                "files": [],
+                "warnings": warnings,
+            }),
+        )
+    }
+}

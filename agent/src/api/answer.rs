@@ -1,0 +1,202 @@
+//! The response writer: the one place where a secret value is encoded for the wire.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Api, ApiError, ApiResult};
+use crate::cache::{Served, Source};
+use crate::id::{Location, SecretId};
+
+static CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
+static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// A JSON answer that holds no secret.
+pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> ApiResult {
+    let text = serde_json::to_vec(body).map_err(|_| ApiError::internal())?;
+    Ok(plain(status, Bytes::from(text)))
+}
+
+/// A document that is served as it is.
+pub(super) fn document(text: &'static str) -> Response<Full<Bytes>> {
+    plain(StatusCode::OK, Bytes::from_static(text.as_bytes()))
+}
+
+/// 204.
+pub(super) fn no_content() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn plain(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON.clone());
+    response
+}
+
+impl Api {
+    /// `{"id","value"}`, or 304 where the caller has this state already.
+    pub(super) fn secret(&self, location: &Location, served: &Served, headers: &HeaderMap) -> ApiResult {
+        let tag = tag(served.entry.checksum().as_str())?;
+        if matches(headers, &tag) {
+            return Ok(not_modified(std::slice::from_ref(served), tag));
+        }
+        let value = served.entry.value().expose();
+        let checksum = served.entry.checksum().as_str();
+        let size = location.as_str().len() + checksum.len() + 24 + escaped_len(value);
+        let reservation = self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())?;
+        let mut body = Zeroizing::new(Vec::with_capacity(size));
+        push_item(&mut body, location, checksum, value);
+        let bytes = crate::server::answer(body, Some(reservation));
+        Ok(read_answer(bytes, std::slice::from_ref(served), tag))
+    }
+
+    /// `{"items":[…]}` in the order of the request.
+    pub(super) fn secrets(&self, locations: &[Location], all: &[Served], headers: &HeaderMap) -> ApiResult {
+        let mut digest = Sha256::new();
+        let mut size = 16;
+        for (location, served) in locations.iter().zip(all) {
+            let checksum = served.entry.checksum().as_str();
+            digest.update(location.as_str());
+            digest.update([0]);
+            digest.update(checksum);
+            digest.update([0]);
+            size += location.as_str().len() + checksum.len() + 25 + escaped_len(served.entry.value().expose());
+        }
+        let tag = tag(&hex(digest.finalize().get(..12).unwrap_or_default()))?;
+        if matches(headers, &tag) {
+            return Ok(not_modified(all, tag));
+        }
+        let reservation = self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())?;
+        let mut body = Zeroizing::new(Vec::with_capacity(size));
+        body.extend_from_slice(b"{\"items\":[");
+        for (index, (location, served)) in locations.iter().zip(all).enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            push_item(&mut body, location, served.entry.checksum().as_str(), served.entry.value().expose());
+        }
+        body.extend_from_slice(b"]}");
+        Ok(read_answer(crate::server::answer(body, Some(reservation)), all, tag))
+    }
+}
+
+/// `{"id":"…"}`
+pub(super) fn id(id: &SecretId) -> ApiResult {
+    json(StatusCode::OK, &serde_json::json!({ "id": id.to_string() }))
+}
+
+fn push_item(body: &mut Vec<u8>, location: &Location, checksum: &str, value: &str) {
+    body.extend_from_slice(b"{\"id\":\"");
+    body.extend_from_slice(location.as_str().as_bytes());
+    body.push(b':');
+    body.extend_from_slice(checksum.as_bytes());
+    body.extend_from_slice(b"\",\"value\":\"");
+    push_escaped(body, value);
+    body.extend_from_slice(b"\"}");
+}
+
+/// How long [`push_escaped`] makes a text: the buffer must not grow, since growing leaves a copy behind.
+fn escaped_len(text: &str) -> usize {
+    text.bytes().map(|byte| escape(byte).map_or(1, |escape| if escape == b'u' { 6 } else { 2 })).sum()
+}
+
+/// JSON string content (RFC 8259 §7).
+fn push_escaped(body: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    while let Some(position) = rest.iter().position(|byte| escape(*byte).is_some()) {
+        let (plain, special) = rest.split_at(position);
+        body.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { break };
+        match escape(*byte) {
+            Some(b'u') => {
+                body.extend_from_slice(b"\\u00");
+                body.extend_from_slice(hex(&[*byte]).as_bytes());
+            }
+            Some(short) => body.extend_from_slice(&[b'\\', short]),
+            None => body.push(*byte),
+        }
+        rest = after;
+    }
+    body.extend_from_slice(rest);
+}
+
+fn escape(byte: u8) -> Option<u8> {
+    match byte {
+        b'"' => Some(b'"'),
+        b'\\' => Some(b'\\'),
+        b'\n' => Some(b'n'),
+        b'\r' => Some(b'r'),
+        b'\t' => Some(b't'),
+        0x08 => Some(b'b'),
+        0x0c => Some(b'f'),
+        0..=0x1f => Some(b'u'),
+        _ => None,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+}
+
+/// A strong entity tag (RFC 9110 §8.8.3).
+fn tag(checksum: &str) -> Result<HeaderValue, ApiError> {
+    HeaderValue::from_str(&format!("\"{checksum}\"")).map_err(|_| ApiError::internal())
+}
+
+/// `If-None-Match` (RFC 9110 §13.1.2), which compares weakly.
+fn matches(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
+        list.split(',').map(str::trim).any(|candidate| {
+            candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate).as_bytes() == tag.as_bytes()
+        })
+    })
+}
+
+fn read_answer(body: Bytes, all: &[Served], tag: HeaderValue) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON.clone());
+    describe(headers, all, tag);
+    response
+}
+
+fn not_modified(all: &[Served], tag: HeaderValue) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    describe(response.headers_mut(), all, tag);
+    response
+}
+
+/// `Age` of the oldest value, and `Cache-Status` (RFC 9211) of the one that took longest to get.
+fn describe(headers: &mut HeaderMap, all: &[Served], tag: HeaderValue) {
+    headers.insert(header::ETAG, tag);
+    headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+    let age = all.iter().map(|served| served.age.as_secs()).max().unwrap_or_default();
+    headers.insert(header::AGE, HeaderValue::from(age));
+    let Some(slowest) = all.iter().max_by_key(|served| rank(served.source)) else { return };
+    let ttl = slowest.ttl_left.as_secs();
+    let text = match slowest.source {
+        Source::Cache => format!("cloakroom; hit; ttl={ttl}"),
+        Source::Backend if slowest.stored => "cloakroom; fwd=miss; stored".to_owned(),
+        Source::Backend => "cloakroom; fwd=miss".to_owned(),
+        Source::Stale => "cloakroom; fwd=stale; detail=stale-if-error".to_owned(),
+    };
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.insert(&CACHE_STATUS, value);
+    }
+}
+
+fn rank(source: Source) -> u8 {
+    match source {
+        Source::Cache => 0,
+        Source::Backend => 1,
+        Source::Stale => 2,
+    }
+}

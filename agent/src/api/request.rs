@@ -1,0 +1,94 @@
+//! What a request may carry: one decoding of the path, a closed set of query parameters, JSON in and out.
+
+use http::{HeaderMap, header};
+use percent_encoding::percent_decode_str;
+
+use super::{ApiError, Call};
+use crate::id::SecretId;
+
+/// Decodes percent escapes once. Nothing else is decoded: `+` is `+`.
+pub(super) fn percent_decode(raw: &str) -> Option<String> {
+    let mut rest = raw;
+    while let Some(position) = rest.find('%') {
+        let digits = rest.as_bytes().get(position + 1..position + 3)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        rest = rest.get(position + 3..)?;
+    }
+    percent_decode_str(raw).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// Whether the caller takes JSON (RFC 9110 §12.5.1); an absent header takes everything.
+pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut stated = false;
+    for value in headers.get_all(header::ACCEPT) {
+        stated = true;
+        let text = value.to_str().map_err(|_| ApiError::not_acceptable())?;
+        let takes_json = text.split(',').any(|range| {
+            let mut parameters = range.split(';').map(str::trim);
+            let media = parameters.next().unwrap_or_default();
+            let refused = parameters.any(|p| matches!(p.split_once('='), Some((q, zero))
+                if q.trim().eq_ignore_ascii_case("q") && zero.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)));
+            let names_json = ["*/*", "application/*", "application/json", "application/problem+json"]
+                .iter()
+                .any(|known| media.eq_ignore_ascii_case(known));
+            names_json && !refused
+        });
+        if takes_json {
+            return Ok(());
+        }
+    }
+    if stated { Err(ApiError::not_acceptable()) } else { Ok(()) }
+}
+
+/// Whether the body is JSON as we read it: no encoding, no other charset. An absent type is taken for JSON.
+pub(super) fn check_content(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(ApiError::unsupported_media_type());
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let text = value.to_str().map_err(|_| ApiError::unsupported_media_type())?;
+    let mut parts = text.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    if json && utf8 { Ok(()) } else { Err(ApiError::unsupported_media_type()) }
+}
+
+/// The query as decoded pairs, in order.
+pub(super) fn query(parts: &http::request::Parts) -> Result<Vec<(String, String)>, ApiError> {
+    let Some(raw) = parts.uri.query().filter(|raw| !raw.is_empty()) else { return Ok(Vec::new()) };
+    raw.split('&')
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            percent_decode(name).zip(percent_decode(value)).ok_or_else(ApiError::malformed_query)
+        })
+        .collect()
+}
+
+impl Call<'_> {
+    /// The `{id}` of the path.
+    pub(super) fn id(&self) -> Result<SecretId, ApiError> {
+        let text = zeroize::Zeroizing::new(self.parameters.decoded("id")?);
+        SecretId::parse_reference(&text).map_err(ApiError::invalid_id)
+    }
+
+    /// `?checksum=strict`, which is the only parameter that calls on one secret take.
+    pub(super) fn strict(&self) -> Result<bool, ApiError> {
+        match query(self.parts)?.as_slice() {
+            [] => Ok(false),
+            [(name, value)] if name == "checksum" && value == "strict" => Ok(true),
+            _ => Err(ApiError::unknown_parameter()),
+        }
+    }
+
+    /// Refuses every query parameter.
+    pub(super) fn no_query(&self) -> Result<(), ApiError> {
+        if query(self.parts)?.is_empty() { Ok(()) } else { Err(ApiError::unknown_parameter()) }
+    }
+}

@@ -1,0 +1,87 @@
+//! Onboarding: scopes come and go together with their slots.
+
+use std::sync::Arc;
+
+use super::{Context, OperationError, Operations, Refusal};
+use crate::access::OnboardPermit;
+use crate::audit::{AuditDecision, AuditResult, Operation, Reason, Record};
+use crate::id::Scope;
+use crate::slots::{OnboardEntry, OnboardError, OnboardRequest, OnboardedItem, Strategy};
+
+impl Operations {
+    /// The permit to create, update or delete `scope`.
+    ///
+    /// # Errors
+    /// [`OperationError`]; nothing was read or changed.
+    pub async fn permit_onboard(
+        &self,
+        context: &Context,
+        operation: Operation,
+        scope: Scope,
+    ) -> Result<OnboardPermit, OperationError> {
+        match self.access.onboard(&context.caller.subject, scope).await {
+            Ok(permit) => Ok(permit),
+            Err(refused) => {
+                let target = Refusal::Scope(&refused.target);
+                Err(self.record_refusal(context, operation, target, refused.error).await)
+            }
+        }
+    }
+
+    /// Creates or updates a scope.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn onboard(
+        self: &Arc<Self>,
+        context: &Context,
+        permit: OnboardPermit,
+        strategy: Strategy,
+        entries: Vec<OnboardEntry>,
+    ) -> Result<Vec<OnboardedItem>, OperationError> {
+        if entries.iter().any(|entry| entry.value.len() > self.value_bytes) {
+            return Err(OperationError::ValueTooLarge);
+        }
+        let request = match OnboardRequest::new(strategy, entries, &self.catalogue, permit.scope().kind()) {
+            Ok(request) => request,
+            Err(OnboardError::NotAllowed) => return Err(self.record_name_refusal(context, &permit).await),
+            Err(error) => return Err(OperationError::Onboard(error)),
+        };
+        let (this, context) = (Arc::clone(self), context.clone());
+        self.detached(OperationError::OutcomeUnknown, async move {
+            let target = Refusal::Scope(permit.scope());
+            let began = this.begin(&context, Operation::Onboard, target).await?;
+            let result = this.cache.onboard(&permit, request).await;
+            this.end(&context, Operation::Onboard, target, began, None, result).await
+        })
+        .await
+    }
+
+    /// Deletes a scope with its own slots and nothing below it.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn offboard(self: &Arc<Self>, context: &Context, permit: OnboardPermit) -> Result<(), OperationError> {
+        let (this, context) = (Arc::clone(self), context.clone());
+        self.detached(OperationError::OutcomeUnknown, async move {
+            let target = Refusal::Scope(permit.scope());
+            let began = this.begin(&context, Operation::Offboard, target).await?;
+            let result = this.cache.offboard(&permit).await;
+            this.end(&context, Operation::Offboard, target, began, None, result).await
+        })
+        .await
+    }
+
+    async fn record_name_refusal(&self, context: &Context, permit: &OnboardPermit) -> OperationError {
+        let record = Record {
+            decision: AuditDecision::Deny,
+            reason: Reason::SlotNotAllowed,
+            result: Some(AuditResult::Refused),
+            ..Refusal::Scope(permit.scope()).record(context, Operation::Onboard)
+        };
+        match self.record(record, OperationError::AuditUnavailable).await {
+            Ok(()) => OperationError::SlotNotAllowed,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+}
