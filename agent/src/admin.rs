@@ -27,7 +27,7 @@ use crate::listener::{self, BoundSocket, ListenError, ListenSettings};
 const CONNECTIONS: usize = 16;
 
 /// The longest that one connection may live: a scraper reconnects.
-const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+const CONNECTION_LIFE: Duration = Duration::from_mins(1);
 
 /// Where the admin listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,10 +151,9 @@ fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Full<Byte
         return response;
     }
     match request.uri().path() {
-        "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" if state.draining.is_cancelled() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/readyz" if !(state.ready)() => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        "/readyz" => text(StatusCode::OK, "ok\n"),
+        "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
         "/metrics" => metrics(state),
         _ => text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
     }

@@ -1,1 +1,279 @@
-//! The cache: freshness and ordering of what was read (N3, N7).
+//! Freshness: which value may be answered from memory, who waits for whom, and what a write makes invalid (N3, N7).
+//!
+//! Every slot has a generation. A write moves it before and after it calls the backend, whatever comes of the call. What
+//! a fetch brought may be served, and a reader may join a fetch, only under the generation that the fetch began with.
+//! From that alone it follows that after an acknowledged write nothing older is answered, and it does not matter whether
+//! the write succeeded, failed, or is unknown.
+
+mod entry;
+mod flight;
+mod metrics;
+mod slot;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{OnboardPermit, ReadPermit, WritePermit};
+use crate::backend::{Backend, BackendError, Freshness, Guard, Put, Written};
+use crate::clock::{Clock, Moment};
+use crate::id::{Checksum, Location, Scope};
+use crate::slots::{OnboardRequest, OnboardedItem};
+
+use entry::Stored;
+pub use entry::{Entry, Served, Source};
+use flight::{Flights, Landing};
+pub use metrics::{CacheMetrics, Counters};
+use slot::SlotStates;
+
+/// Runs work that outlives the request that began it.
+pub type Spawner = Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
+/// At most one refetch for a checksum that does not match, per secret and in this time.
+const FORCED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Limits and times of the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSettings {
+    /// Bytes of values and their keys.
+    pub max_bytes: u64,
+    /// Entries.
+    pub max_entries: u64,
+    /// How long a value is fresh; zero turns the cache off.
+    pub ttl: Duration,
+    /// How long an absence is believed.
+    pub negative_ttl: Duration,
+    /// How long after its time a value may be served when the backend is unavailable; zero never.
+    pub stale_if_error: Duration,
+    /// In which last part of its time a value that is asked for is fetched again, ahead of need.
+    pub refresh_ahead: f64,
+}
+
+/// The cache of one agent, in front of its backend; clones share it.
+#[derive(Clone)]
+pub struct Cache {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: CacheSettings,
+    clock: Clock,
+    backend: Arc<dyn Backend>,
+    spawner: Spawner,
+    /// W-TinyLFU: a flood of ids that are asked for once does not push out what is asked for often.
+    entries: moka::sync::Cache<Location, Arc<Stored>>,
+    slots: SlotStates,
+    flights: Flights,
+    metrics: CacheMetrics,
+}
+
+/// What memory has to say about a request.
+enum Known {
+    /// The answer.
+    Answer(Result<Served, BackendError>),
+    /// Ask the backend.
+    Unknown,
+    /// There is a value, and the caller has reason to believe in another one.
+    Differs(Arc<Stored>),
+}
+
+impl Cache {
+    /// An empty cache in front of `backend`. Fetches run on `spawner`, so that no caller's leaving can end them.
+    #[must_use]
+    pub fn new(
+        settings: CacheSettings,
+        clock: Clock,
+        backend: Arc<dyn Backend>,
+        spawner: Spawner,
+        metrics: CacheMetrics,
+    ) -> Self {
+        let smallest = settings.max_bytes.div_ceil(settings.max_entries.max(1));
+        let evictions = metrics.evictions.clone();
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(settings.max_bytes)
+            // One bound for both limits: an entry weighs at least its share of the bytes.
+            .weigher(move |location: &Location, stored: &Arc<Stored>| {
+                let bytes = (location.as_str().len() + stored.value_len()) as u64;
+                u32::try_from(bytes.max(smallest)).unwrap_or(u32::MAX)
+            })
+            // Only to forget values that nobody asks for any more; whether one may be served is decided on our clock.
+            .time_to_live(settings.ttl.max(settings.negative_ttl) + settings.stale_if_error)
+            .eviction_listener(move |_, _, cause| {
+                if cause == moka::notification::RemovalCause::Size {
+                    evictions.inc();
+                }
+            })
+            .build();
+        let inner = Inner {
+            settings,
+            clock,
+            backend,
+            spawner,
+            entries,
+            slots: SlotStates::default(),
+            flights: Flights::default(),
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The answer, if memory has it. Never waits.
+    #[must_use]
+    pub fn peek(&self, permit: &ReadPermit, asked: &Checksum) -> Option<Result<Served, BackendError>> {
+        match self.inner.known(permit.location(), asked) {
+            Known::Answer(answer) => {
+                self.inner.metrics.hits.inc();
+                self.inner.refresh_if_due(permit);
+                Some(answer)
+            }
+            Known::Unknown | Known::Differs(_) => None,
+        }
+    }
+
+    /// The answer, from memory or from the backend.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn get(&self, permit: ReadPermit, asked: Checksum) -> Result<Served, BackendError> {
+        let mut one = self.get_many(vec![(permit, asked)]).await;
+        one.pop().unwrap_or(Err(BackendError::Misbehaved))
+    }
+
+    /// As [`Cache::get`] for several, in order, with one call to the backend for all that is not known.
+    pub async fn get_many(&self, wanted: Vec<(ReadPermit, Checksum)>) -> Vec<Result<Served, BackendError>> {
+        enum Place {
+            Known(Result<Served, BackendError>),
+            Coming(Landing, Location),
+        }
+        let (places, departures) = {
+            let mut departures = flight::Departures::default();
+            let mut places = Vec::with_capacity(wanted.len());
+            for (permit, asked) in &wanted {
+                places.push(match self.inner.known(permit.location(), asked) {
+                    Known::Answer(answer) => {
+                        self.inner.metrics.hits.inc();
+                        Place::Known(answer)
+                    }
+                    known => {
+                        self.inner.metrics.misses.inc();
+                        let freshness = self.inner.claim(&known, asked);
+                        match self.inner.board(permit, asked, freshness, &mut departures) {
+                            Ok(landing) => Place::Coming(landing, permit.location().clone()),
+                            Err(full) => Place::Known(Err(full)),
+                        }
+                    }
+                });
+            }
+            (places, departures)
+        };
+        Inner::depart(&self.inner, departures);
+        let mut answers = Vec::with_capacity(places.len());
+        for place in places {
+            answers.push(match place {
+                Place::Known(answer) => answer,
+                Place::Coming(landing, location) => self.inner.arrive(landing, &location).await,
+            });
+        }
+        answers
+    }
+
+    /// Writes one secret.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn put(&self, permit: &WritePermit, put: Put) -> Result<Written, BackendError> {
+        let location = permit.location();
+        let kept = put.keep_previous.as_ref().map(|slot| location.sibling(slot));
+        let _moved = [Some(location), kept.as_ref()].map(|place| place.map(|place| self.inner.invalidate(place)));
+        self.inner.backend.put(permit, put).await
+    }
+
+    /// Deletes one secret.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn delete(&self, permit: &WritePermit, guard: Guard) -> Result<(), BackendError> {
+        let _moved = self.inner.invalidate(permit.location());
+        self.inner.backend.delete(permit, guard).await
+    }
+
+    /// Creates or updates a scope.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn onboard(
+        &self,
+        permit: &OnboardPermit,
+        request: OnboardRequest,
+    ) -> Result<Vec<OnboardedItem>, BackendError> {
+        let _moved = self.inner.invalidate_scope(permit.scope());
+        self.inner.backend.onboard(permit, request).await
+    }
+
+    /// Deletes a scope.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn offboard(&self, permit: &OnboardPermit) -> Result<(), BackendError> {
+        let _moved = self.inner.invalidate_scope(permit.scope());
+        self.inner.backend.offboard(permit).await
+    }
+
+    /// The figures for `/status`.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.inner.metrics.counters()
+    }
+}
+
+impl Inner {
+    fn known(&self, location: &Location, asked: &Checksum) -> Known {
+        let Some(stored) = self.entries.get(location) else { return Known::Unknown };
+        // N7: what was fetched before a write of this slot began or ended is no knowledge any more.
+        if !stored.is_current() {
+            return Known::Unknown;
+        }
+        let now = self.clock.now();
+        let Some(ttl_left) = self.ttl_left(&stored, now) else { return Known::Unknown };
+        match stored.found() {
+            Err(missing) => Known::Answer(Err(missing)),
+            Ok(entry) if asked.is_empty() || entry.checksum() == asked => {
+                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)))
+            }
+            // A refetch for this very reason is under way: its answer is the better one.
+            Ok(_) if self.flights.has_latest(location) => Known::Differs(stored),
+            Ok(entry) if stored.is_settled(asked, now, FORCED_INTERVAL) => {
+                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)))
+            }
+            Ok(_) => Known::Differs(stored),
+        }
+    }
+
+    fn ttl_left(&self, stored: &Stored, now: Moment) -> Option<Duration> {
+        let ttl = if stored.found().is_ok() { self.settings.ttl } else { self.settings.negative_ttl };
+        ttl.checked_sub(stored.age(now)).filter(|left| !left.is_zero())
+    }
+
+    /// How fresh the fetch must be, and the note that it is made.
+    fn claim(&self, known: &Known, asked: &Checksum) -> Freshness {
+        let Known::Differs(stored) = known else { return Freshness::Any };
+        stored.settle(asked, self.clock.now());
+        Freshness::Latest
+    }
+
+    /// Moves the generation of the slot of `location`, now and when the guard is dropped.
+    fn invalidate(&self, location: &Location) -> slot::Moving {
+        let moving = self.slots.of(location).moving();
+        // Dead already by its generation; removed so that the value is wiped now and not when it is evicted.
+        self.entries.invalidate(location);
+        if location.sub_key().is_some() {
+            self.entries.invalidate(&location.whole_slot());
+        }
+        moving
+    }
+
+    fn invalidate_scope(&self, scope: &Scope) -> Vec<slot::Moving> {
+        self.slots.moving_in(scope)
+    }
+}

@@ -19,6 +19,14 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// How long after boot this is.
+    #[must_use]
+    pub fn since_boot(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
 impl Add<Duration> for Moment {
     type Output = Self;
 

@@ -25,7 +25,7 @@ use crate::request_id::RequestId;
 use crate::slots::{Catalogue, Generator};
 
 pub use error::OperationError;
-pub use writes::{PutValue, Rotated};
+pub use writes::{PutValue, Rotated, guard};
 
 /// Who is on the other end of a connection, settled once when it was accepted.
 pub struct Caller {
@@ -97,11 +97,7 @@ impl Operations {
     ) -> OperationError {
         let record = Record {
             decision: AuditDecision::Deny,
-            reason: match error {
-                AccessError::Denied => Reason::NoGrant,
-                AccessError::NotAuthenticated => Reason::NotAuthenticated,
-                AccessError::Unavailable => Reason::PermissionsUnavailable,
-            },
+            reason: error.into(),
             result: Some(AuditResult::Refused),
             ..target.record(context, operation)
         };

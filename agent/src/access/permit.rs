@@ -62,6 +62,12 @@ impl WritePermit {
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
+
+    /// The same permit for the task that carries the write out and outlives whoever waits for it.
+    #[must_use]
+    pub(crate) fn share(&self) -> Self {
+        Self { location: self.location.clone(), subject: self.subject.clone() }
+    }
 }
 
 /// `subject` may create, update or delete `scope` and the slots in it.
@@ -85,5 +91,11 @@ impl OnboardPermit {
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// The same permit for the task that carries the write out and outlives whoever waits for it.
+    #[must_use]
+    pub(crate) fn share(&self) -> Self {
+        Self { scope: self.scope.clone(), subject: self.subject.clone() }
     }
 }

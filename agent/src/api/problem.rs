@@ -175,7 +175,11 @@ impl ApiError {
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "a defect of the agent; its log has the request id")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Code::Internal,
+            "a defect of the agent; its log has the request id",
+        )
     }
 
     /// The answer.
@@ -197,7 +201,9 @@ impl ApiError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+            // Whole seconds, rounded up (RFC 9110 §10.2.3): a caller that comes earlier is refused again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0 || after.is_zero());
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, allow);
@@ -306,5 +312,29 @@ impl From<BackendError> for ApiError {
 impl From<body::BodyError> for ApiError {
     fn from(error: body::BodyError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::MalformedBody, error.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let (status, code) = match refusal {
+            Refusal::Host | Refusal::Proxied | Refusal::Target | Refusal::Upgrade => {
+                (StatusCode::BAD_REQUEST, Code::MalformedRequest)
+            }
+            Refusal::Fields => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::TooLarge),
+        };
+        Self::new(status, code, refusal.to_string())
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let text = error.to_string();
+        match error {
+            BodyError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, text),
+            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, Code::BodyTooSlow, text),
+            BodyError::Malformed => Self::new(StatusCode::BAD_REQUEST, Code::MalformedRequest, text),
+            BodyError::OverCapacity => Self::over_capacity(),
+        }
     }
 }

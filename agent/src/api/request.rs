@@ -28,8 +28,10 @@ pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), ApiError> {
         let takes_json = text.split(',').any(|range| {
             let mut parameters = range.split(';').map(str::trim);
             let media = parameters.next().unwrap_or_default();
-            let refused = parameters.any(|p| matches!(p.split_once('='), Some((q, zero))
-                if q.trim().eq_ignore_ascii_case("q") && zero.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)));
+            let refused = parameters.any(|p| {
+                matches!(p.split_once('='), Some((q, zero))
+                if q.trim().eq_ignore_ascii_case("q") && zero.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
+            });
             let names_json = ["*/*", "application/*", "application/json", "application/problem+json"]
                 .iter()
                 .any(|known| media.eq_ignore_ascii_case(known));

@@ -38,8 +38,10 @@ impl Operations {
         }
         let (this, context) = (Arc::clone(self), context.clone());
         // Boxed, so that the state of a miss does not ride in the future of every cached read.
-        Box::pin(self.detached(OperationError::Deadline, async move { this.fetch(context, permit, asked, strict).await }))
-            .await
+        Box::pin(
+            self.detached(OperationError::Deadline, async move { this.fetch(context, permit, asked, strict).await }),
+        )
+        .await
     }
 
     async fn fetch(&self, context: Context, permit: ReadPermit, asked: Checksum, strict: bool) -> ReadResult {
@@ -122,8 +124,7 @@ impl Operations {
             phase,
             result: Some(result.as_ref().map_or_else(|error| error.audit_result(), |_| AuditResult::Ok)),
             source: served.map(audit_source),
-            fingerprint: served
-                .map(|served| *served.entry.audit_fingerprint(|value| self.audit.fingerprint(value))),
+            fingerprint: served.map(|served| *served.entry.audit_fingerprint(|value| self.audit.fingerprint(value))),
             duration: began.map(|began| began.elapsed()),
             ..Refusal::Secrets(secrets).record(context, operation)
         };

@@ -102,9 +102,8 @@ impl Operations {
     ) -> Result<Rotated, OperationError> {
         let location = permit.location().clone();
         if let Some(slot) = &keep_previous {
-            let spec = match self.catalogue.slot(location.scope_kind(), slot.as_str()) {
-                Ok(spec) => spec,
-                Err(_) => return Err(self.record_slot_refusal(context, Operation::Rotate, &location).await),
+            let Ok(spec) = self.catalogue.slot(location.scope_kind(), slot.as_str()) else {
+                return Err(self.record_slot_refusal(context, Operation::Rotate, &location).await);
             };
             if spec.kind != SlotKind::Scalar || slot.as_str() == location.slot() || location.sub_key().is_some() {
                 return Err(OperationError::NotRotatable);
@@ -218,10 +217,7 @@ impl Operations {
 
     fn is_whole_map(&self, location: &Location) -> bool {
         location.sub_key().is_none()
-            && self
-                .catalogue
-                .slot(location.scope_kind(), location.slot())
-                .is_ok_and(|spec| spec.kind == SlotKind::Map)
+            && self.catalogue.slot(location.scope_kind(), location.slot()).is_ok_and(|spec| spec.kind == SlotKind::Map)
     }
 
     async fn record_slot_refusal(
@@ -230,11 +226,12 @@ impl Operations {
         operation: Operation,
         location: &Location,
     ) -> OperationError {
+        let secrets = [location];
         let record = Record {
             decision: AuditDecision::Deny,
             reason: Reason::SlotNotAllowed,
             result: Some(AuditResult::Refused),
-            ..Refusal::Secrets(&[location]).record(context, operation)
+            ..Refusal::Secrets(&secrets).record(context, operation)
         };
         match self.record(record, OperationError::AuditUnavailable).await {
             Ok(()) => OperationError::SlotNotAllowed,

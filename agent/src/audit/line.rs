@@ -1,0 +1,166 @@
+//! One record as one line of JSON, pushed straight into the shared buffer.
+//!
+//! Every text in a record has passed a grammar that needs no escaping; it is escaped all the same, so that a grammar
+//! that is widened one day cannot forge a line.
+
+use jiff::Timestamp;
+
+use super::record::Record;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// `YYYY-MM-DDTHH:MM:SS` of the last second seen: the calendar is worked out once a second, not once a record.
+#[derive(Default)]
+pub(super) struct Stamp {
+    second: Option<i64>,
+    prefix: String,
+}
+
+impl Stamp {
+    fn push(&mut self, line: &mut Vec<u8>, now: Timestamp) {
+        let second = now.as_second();
+        if self.second != Some(second) {
+            let whole = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
+            self.prefix.clear();
+            self.prefix.push_str(whole.trim_end_matches('Z'));
+            self.second = Some(second);
+        }
+        line.extend_from_slice(self.prefix.as_bytes());
+        let mut fraction = *b".000000Z";
+        let mut rest = now.subsec_microsecond().unsigned_abs();
+        for digit in fraction.iter_mut().skip(1).take(6).rev() {
+            *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+            rest /= 10;
+        }
+        line.extend_from_slice(&fraction);
+    }
+}
+
+/// Appends `record` and a newline to `line`.
+pub(super) fn push(line: &mut Vec<u8>, stamp: &mut Stamp, now: Timestamp, record: &Record<'_>) {
+    line.extend_from_slice(b"{\"time\":\"");
+    stamp.push(line, now);
+    line.extend_from_slice(b"\",\"request\":\"");
+    line.extend_from_slice(record.request.as_str().as_bytes());
+    word(line, b"\",\"phase\":\"", record.phase.as_str());
+    word(line, b"\",\"operation\":\"", record.operation.as_str());
+    line.extend_from_slice(b"\",\"subject\":");
+    text_or_null(line, record.subject.map(crate::access::Subject::as_str));
+    line.extend_from_slice(b",\"pod\":");
+    text_or_null(line, record.pod);
+    line.extend_from_slice(b",\"peer\":{\"uid\":");
+    number(line, record.peer.uid.into());
+    line.extend_from_slice(b",\"gid\":");
+    number(line, record.peer.gid.into());
+    line.extend_from_slice(b",\"pid\":");
+    number_or_null(line, record.peer.pid.map(|pid| u128::from(pid.unsigned_abs())));
+    line.extend_from_slice(b"},\"secrets\":[");
+    for (index, location) in record.secrets.iter().enumerate() {
+        if index > 0 {
+            line.push(b',');
+        }
+        text(line, location.as_str());
+    }
+    line.push(b']');
+    if let Some(scope) = record.scope {
+        line.extend_from_slice(b",\"scope\":");
+        text(line, scope.as_str());
+    }
+    word(line, b",\"decision\":\"", record.decision.as_str());
+    word(line, b"\",\"reason\":\"", record.reason.as_str());
+    line.extend_from_slice(b"\",\"result\":");
+    word_or_null(line, record.result.map(super::AuditResult::as_str));
+    line.extend_from_slice(b",\"source\":");
+    word_or_null(line, record.source.map(super::AuditSource::as_str));
+    line.extend_from_slice(b",\"fingerprint\":");
+    match record.fingerprint {
+        Some(fingerprint) => hex(line, fingerprint.bytes()),
+        None => line.extend_from_slice(b"null"),
+    }
+    line.extend_from_slice(b",\"duration_us\":");
+    number_or_null(line, record.duration.map(|duration| duration.as_micros()));
+    line.extend_from_slice(b"}\n");
+}
+
+fn word(line: &mut Vec<u8>, key: &[u8], word: &str) {
+    line.extend_from_slice(key);
+    line.extend_from_slice(word.as_bytes());
+}
+
+fn word_or_null(line: &mut Vec<u8>, word: Option<&'static str>) {
+    match word {
+        Some(word) => {
+            line.push(b'"');
+            line.extend_from_slice(word.as_bytes());
+            line.push(b'"');
+        }
+        None => line.extend_from_slice(b"null"),
+    }
+}
+
+fn text_or_null(line: &mut Vec<u8>, value: Option<&str>) {
+    match value {
+        Some(value) => text(line, value),
+        None => line.extend_from_slice(b"null"),
+    }
+}
+
+/// A JSON string in ASCII: what is not plain is escaped as UTF-16 units, so that neither a line break of Unicode nor a
+/// terminal's control sequence survives.
+fn text(line: &mut Vec<u8>, value: &str) {
+    line.push(b'"');
+    // No early exit, so that the compiler can test many bytes at once.
+    let plain = value.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\'));
+    if plain {
+        line.extend_from_slice(value.as_bytes());
+    } else {
+        for character in value.chars() {
+            match character {
+                '"' | '\\' => line.extend_from_slice(&[b'\\', if character == '"' { b'"' } else { b'\\' }]),
+                ' '..='~' => line.push(u8::try_from(character).unwrap_or(b'?')),
+                _ => escape(line, character),
+            }
+        }
+    }
+    line.push(b'"');
+}
+
+fn escape(line: &mut Vec<u8>, character: char) {
+    let mut units = [0_u16; 2];
+    for unit in character.encode_utf16(&mut units) {
+        line.extend_from_slice(b"\\u");
+        for shift in [12, 8, 4, 0] {
+            line.push(HEX[usize::from(*unit >> shift & 0xf)]);
+        }
+    }
+}
+
+fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
+    line.push(b'"');
+    for byte in bytes {
+        line.push(HEX[usize::from(byte >> 4)]);
+        line.push(HEX[usize::from(byte & 0xf)]);
+    }
+    line.push(b'"');
+}
+
+fn number_or_null(line: &mut Vec<u8>, value: Option<u128>) {
+    match value {
+        Some(value) => number(line, u64::try_from(value).unwrap_or(u64::MAX)),
+        None => line.extend_from_slice(b"null"),
+    }
+}
+
+fn number(line: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut first = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+        first -= 1;
+        if value == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(digits.split_at(first).1);
+}

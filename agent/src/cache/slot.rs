@@ -1,0 +1,84 @@
+//! Generations: a counter for each slot that something is known or being asked about.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::id::{Location, Scope};
+
+/// The generation of one slot. Lives as long as an entry, a fetch or a write refers to it: a slot that nobody refers to
+/// has nothing that could be older than anything.
+#[derive(Debug, Default)]
+pub(super) struct SlotState {
+    generation: AtomicU64,
+}
+
+impl SlotState {
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    fn advance(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Moves the generation now, and again when the guard is dropped: after the write, however it ended, also where
+    /// whoever waited for it is gone.
+    pub(super) fn moving(self: &Arc<Self>) -> Moving {
+        self.advance();
+        Moving(Arc::clone(self))
+    }
+}
+
+/// A write is under way.
+pub(super) struct Moving(Arc<SlotState>);
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.advance();
+    }
+}
+
+/// The states of all slots, by `env:team:app:slot`.
+#[derive(Default)]
+pub(super) struct SlotStates {
+    states: Mutex<States>,
+}
+
+#[derive(Default)]
+struct States {
+    by_slot: HashMap<Box<str>, Weak<SlotState>>,
+    /// Names of dead states are dropped when there are this many.
+    prune_at: usize,
+}
+
+impl SlotStates {
+    /// The state of the slot that `location` is in.
+    pub(super) fn of(&self, location: &Location) -> Arc<SlotState> {
+        let mut states = self.lock();
+        if let Some(state) = states.by_slot.get(location.slot_text()).and_then(Weak::upgrade) {
+            return state;
+        }
+        if states.by_slot.len() >= states.prune_at {
+            states.by_slot.retain(|_, state| state.strong_count() > 0);
+            states.prune_at = (states.by_slot.len() * 2).max(64);
+        }
+        let state = Arc::new(SlotState::default());
+        states.by_slot.insert(location.slot_text().into(), Arc::downgrade(&state));
+        state
+    }
+
+    /// Moves every slot of `scope`; none of the scopes below it, which are others.
+    pub(super) fn moving_in(&self, scope: &Scope) -> Vec<Moving> {
+        let prefix =
+            format!("{}:{}:{}:", scope.env(), scope.team().unwrap_or_default(), scope.app().unwrap_or_default());
+        let states = self.lock();
+        let of_scope = states.by_slot.iter().filter(|(slot, _)| slot.starts_with(&prefix));
+        of_scope.filter_map(|(_, state)| state.upgrade()).map(|state| state.moving()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, States> {
+        // Losing a state would let an old entry pass for a current one; inserting is the last step, so none is lost.
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,310 @@
+//! The connections of one server: what each waits for and since when, who makes room, who has waited too long.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::Shutdown;
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+
+use super::ServerSettings;
+use crate::clock::{Clock, Moment};
+
+/// How long a connection may rest between two requests. Longer than the pools of common clients keep one (90 s), so
+/// that it is the client who closes and no request is lost to the race.
+const IDLE: std::time::Duration = std::time::Duration::from_mins(2);
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Between requests.
+    Idle,
+    /// A head has begun and is not complete.
+    Head,
+    /// A request is being read or worked on.
+    Request,
+    /// An answer waits for its reader.
+    Answer,
+}
+
+/// One connection, as the sweeper sees it.
+pub(super) struct State {
+    pub(super) stream: Arc<UnixStream>,
+    phase: AtomicU8,
+    since: AtomicU64,
+    /// When the last answer ended, or the connection began.
+    without_head_since: AtomicU64,
+    served: AtomicBool,
+    body_open: AtomicBool,
+    draining: Arc<AtomicBool>,
+    table: Arc<Inner>,
+}
+
+impl State {
+    /// Enters `phase`; entering the phase that it is in changes nothing.
+    pub(super) fn enter(&self, phase: Phase) {
+        if self.phase.swap(phase as u8, Ordering::Relaxed) == phase as u8 {
+            return;
+        }
+        let now = nanos(self.table.clock.now());
+        self.since.store(now, Ordering::Relaxed);
+        if phase == Phase::Idle {
+            self.without_head_since.store(now, Ordering::Relaxed);
+            self.served.store(true, Ordering::Relaxed);
+            self.table.made_room();
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Request,
+            _ => Phase::Answer,
+        }
+    }
+
+    /// Whether the agent is draining, so that this answer is the connection's last.
+    pub(super) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether a body has begun and was not read to its end.
+    pub(super) fn body_open(&self) -> bool {
+        self.body_open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_body_open(&self, open: bool) {
+        self.body_open.store(open, Ordering::Relaxed);
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(super) fn close_writing(&self) {
+        self.shut(Shutdown::Write);
+    }
+
+    /// Ends the connection in `direction`; its task sees an end of file or a broken pipe.
+    fn shut(&self, direction: Shutdown) {
+        let how = match direction {
+            Shutdown::Read => nix::sys::socket::Shutdown::Read,
+            Shutdown::Write => nix::sys::socket::Shutdown::Write,
+            Shutdown::Both => nix::sys::socket::Shutdown::Both,
+        };
+        // The only error is that the peer has gone already.
+        let _gone = nix::sys::socket::shutdown(self.stream.as_raw_fd(), how);
+    }
+}
+
+/// All connections.
+#[derive(Clone)]
+pub(super) struct Table(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    capacity: AtomicUsize,
+    connections: Mutex<HashMap<u64, Arc<State>>>,
+    next: AtomicU64,
+    draining: Arc<AtomicBool>,
+    /// The accept loop waits for somebody to become idle or to leave.
+    waiting: AtomicBool,
+    room: Notify,
+    /// The table is not empty any more.
+    arrived: Notify,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<State>>> {
+        // No code that can panic runs under this lock.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn made_room(&self) {
+        if self.waiting.swap(false, Ordering::AcqRel) {
+            self.room.notify_one();
+        }
+    }
+}
+
+/// A place in the table; dropping the guard frees it.
+pub(super) struct Room {
+    pub(super) state: Arc<State>,
+    pub(super) guard: Guard,
+}
+
+pub(super) struct Guard {
+    table: Arc<Inner>,
+    key: u64,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.table.lock().remove(&self.key);
+        self.table.made_room();
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            clock: Clock::Boot,
+            capacity: AtomicUsize::new(0),
+            connections: Mutex::new(HashMap::new()),
+            next: AtomicU64::new(0),
+            draining: Arc::new(AtomicBool::new(false)),
+            waiting: AtomicBool::new(false),
+            room: Notify::new(),
+            arrived: Notify::new(),
+        }))
+    }
+}
+
+impl Table {
+    pub(super) fn set_capacity(&self, connections: usize) {
+        self.0.capacity.store(connections, Ordering::Relaxed);
+    }
+
+    /// Resolves when there is room for the connection that was just accepted: at the cap, the one that has been
+    /// longest without a complete head is closed; where all are at work, the newcomer waits, and with it the backlog.
+    pub(super) async fn room(&self) {
+        loop {
+            let notified = self.0.room.notified();
+            self.0.waiting.store(true, Ordering::Release);
+            if self.has_room() || self.evict() {
+                self.0.waiting.store(false, Ordering::Release);
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.lock().len() < self.0.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connection that has been longest without a complete head, if there is one.
+    fn evict(&self) -> bool {
+        let mut connections = self.0.lock();
+        let longest = connections
+            .iter()
+            .filter(|(_, state)| matches!(state.phase(), Phase::Idle | Phase::Head))
+            .min_by_key(|(_, state)| state.without_head_since.load(Ordering::Relaxed))
+            .map(|(key, _)| *key);
+        let Some(state) = longest.and_then(|key| connections.remove(&key)) else { return false };
+        state.shut(Shutdown::Both);
+        true
+    }
+
+    /// Resolves when there is a connection to look after.
+    pub(super) async fn occupied(&self) {
+        while self.0.lock().is_empty() {
+            self.0.arrived.notified().await;
+        }
+    }
+
+    /// Takes a connection in.
+    pub(super) fn add(&self, stream: Arc<UnixStream>, now: Moment) -> Room {
+        let state = Arc::new(State {
+            stream,
+            phase: AtomicU8::new(Phase::Idle as u8),
+            since: AtomicU64::new(nanos(now)),
+            without_head_since: AtomicU64::new(nanos(now)),
+            served: AtomicBool::new(false),
+            body_open: AtomicBool::new(false),
+            draining: Arc::clone(&self.0.draining),
+            table: Arc::clone(&self.0),
+        });
+        let key = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().insert(key, Arc::clone(&state));
+        self.0.arrived.notify_one();
+        Room { state, guard: Guard { table: Arc::clone(&self.0), key } }
+    }
+
+    /// Ends what has waited too long.
+    pub(super) fn sweep(&self, now: Moment, settings: &ServerSettings) {
+        let connections = self.0.lock();
+        for state in connections.values() {
+            let served = state.served.load(Ordering::Relaxed);
+            let (limit, since) = match state.phase() {
+                Phase::Idle if served => (IDLE, &state.since),
+                Phase::Head if served => (settings.header_timeout, &state.since),
+                // The first head has its time from the connection on, so that silence is no way around it.
+                Phase::Idle | Phase::Head => (settings.header_timeout, &state.without_head_since),
+                Phase::Answer => (settings.answer_timeout, &state.since),
+                // The body and the work have deadlines of their own, which end in an answer.
+                Phase::Request => continue,
+            };
+            if nanos(now).saturating_sub(since.load(Ordering::Relaxed)) >= nanos_of(limit) {
+                state.shut(Shutdown::Both);
+            }
+        }
+    }
+
+    /// No request is taken any more: who is between requests sees the end at once, who has sent one is answered first.
+    pub(super) fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+        for state in self.0.lock().values() {
+            if matches!(state.phase(), Phase::Idle | Phase::Head) {
+                // Reading only: what the kernel holds already is still read, and answered.
+                state.shut(Shutdown::Read);
+            }
+        }
+    }
+
+    pub(super) fn cut_off(&self) {
+        for state in self.0.lock().values() {
+            state.shut(Shutdown::Both);
+        }
+    }
+}
+
+fn nanos(moment: Moment) -> u64 {
+    nanos_of(moment.since_boot())
+}
+
+fn nanos_of(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// `cloakroom_connections{state}`, counted when it is asked for.
+#[derive(Clone, Default)]
+pub struct ServerMetrics {
+    pub(super) table: Table,
+}
+
+impl ServerMetrics {
+    /// Adds the family to `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(Counted(self.table.clone())));
+    }
+}
+
+struct Counted(Table);
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counted")
+    }
+}
+
+impl Collector for Counted {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+        for (phase, name) in
+            [(Phase::Idle, "idle"), (Phase::Head, "head"), (Phase::Request, "request"), (Phase::Answer, "answer")]
+        {
+            let count = self.0.0.lock().values().filter(|state| state.phase() == phase).count();
+            family.get_or_create(&[("state", name)]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let descriptor = encoder.encode_descriptor("connections", "Open connections", None, family.metric_type())?;
+        family.encode(descriptor)
+    }
+}
