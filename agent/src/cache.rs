@@ -273,7 +273,7 @@ impl Inner {
         moving
     }
 
-    fn invalidate_scope(&self, scope: &Scope) -> Vec<slot::Moving> {
+    fn invalidate_scope(&self, scope: &Scope) -> slot::ScopeMoving<'_> {
         self.slots.moving_in(scope)
     }
 }

@@ -39,6 +39,19 @@ impl Drop for Moving {
     }
 }
 
+/// A write of a whole scope is under way. Names the scope and not its states: a slot that is first asked about during
+/// the write has a state that did not exist when the write began.
+pub(super) struct ScopeMoving<'a> {
+    states: &'a SlotStates,
+    prefix: String,
+}
+
+impl Drop for ScopeMoving<'_> {
+    fn drop(&mut self) {
+        self.states.advance_all(&self.prefix);
+    }
+}
+
 /// The states of all slots, by `env:team:app:slot`.
 #[derive(Default)]
 pub(super) struct SlotStates {
@@ -68,13 +81,21 @@ impl SlotStates {
         state
     }
 
-    /// Moves every slot of `scope`; none of the scopes below it, which are others.
-    pub(super) fn moving_in(&self, scope: &Scope) -> Vec<Moving> {
+    /// Moves every slot of `scope` now, and again when the guard is dropped; none of the scopes below it.
+    pub(super) fn moving_in(&self, scope: &Scope) -> ScopeMoving<'_> {
         let prefix =
             format!("{}:{}:{}:", scope.env(), scope.team().unwrap_or_default(), scope.app().unwrap_or_default());
+        self.advance_all(&prefix);
+        ScopeMoving { states: self, prefix }
+    }
+
+    fn advance_all(&self, prefix: &str) {
         let states = self.lock();
-        let of_scope = states.by_slot.iter().filter(|(slot, _)| slot.starts_with(&prefix));
-        of_scope.filter_map(|(_, state)| state.upgrade()).map(|state| state.moving()).collect()
+        for (_, state) in states.by_slot.iter().filter(|(slot, _)| slot.starts_with(prefix)) {
+            if let Some(state) = state.upgrade() {
+                state.advance();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, States> {

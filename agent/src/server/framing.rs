@@ -176,3 +176,98 @@ fn is_text(content: &[u8]) -> Result<(), ()> {
     let plain = content.iter().fold(true, |plain, b| plain & (*b >= b' ' || *b == b'\t') & (*b != 0x7f));
     if plain { Ok(()) } else { Err(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn verdict(bytes: &[u8]) -> Result<u64, usize> {
+        let mut framing = Framing::new(16 * 1024);
+        framing.push(bytes).map(|()| framing.heads()).map_err(|malformed| malformed.plain)
+    }
+
+    const HEAD: &str = "PUT /x HTTP/1.1\r\nHost: a\r\n";
+
+    #[test]
+    fn plain_requests_are_counted_and_their_bodies_skipped() {
+        assert_eq!(verdict(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), Ok(1));
+        assert_eq!(verdict(format!("{HEAD}Content-Length: 3\r\n\r\n\n\n\n{HEAD}\r\n").as_bytes()), Ok(2));
+        assert_eq!(verdict(format!("\r\n{HEAD}\r\n\r\n{HEAD}\r\n").as_bytes()), Ok(2));
+    }
+
+    #[test]
+    fn nothing_behind_a_chunked_body_is_read_as_a_request() {
+        assert_eq!(verdict(format!("{HEAD}Transfer-Encoding: Chunked\r\n\r\n0\r\n\r\n{HEAD}\n\n").as_bytes()), Ok(1));
+    }
+
+    #[test]
+    fn n9_what_can_be_read_in_two_ways_is_refused_where_it_stands() {
+        for line in [
+            "Content-Length: +5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: 0x5\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding : chunked\r\n",
+            "Content-Length\t: 5\r\n",
+            "X: a\r\n folded\r\n",
+            "X: a\r\n\tfolded\r\n",
+            "X: a\n",
+            "X: a\rb\r\n",
+            "X: a\0b\r\n",
+            "X: a\x7f\r\n",
+            "no colon\r\n",
+            ": no name\r\n",
+        ] {
+            let text = format!("{HEAD}{line}\r\n");
+            let plain = verdict(text.as_bytes()).expect_err(line);
+            assert!(plain >= HEAD.len() && plain < text.len() - 2, "{line}: {plain}");
+        }
+        assert!(verdict(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n").is_err(), "one empty line is enough");
+        assert!(verdict(b"GET / HTTP/1.1\n").is_err());
+    }
+
+    #[test]
+    fn a_head_without_an_end_is_not_kept_for_ever() {
+        let mut framing = Framing::new(1024);
+        let refused = (0..1000).any(|_| framing.push(&[b'a'; 100]).is_err());
+        assert!(refused);
+    }
+
+    proptest! {
+        #[test]
+        fn the_verdict_does_not_depend_on_how_the_bytes_arrive(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "GET / HTTP/1.1", "\r\n", "\n", "\r", "Host: a", "Content-Length: 4", "Transfer-Encoding: chunked", "abcd", " ", ":", "\0",
+            ]), 0..24),
+            cuts in prop::collection::vec(0..300_usize, 0..8),
+        ) {
+            let bytes = pieces.concat().into_bytes();
+            let mut whole = Framing::new(4096);
+            let verdict = whole.push(&bytes).is_ok();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut split = Framing::new(4096);
+            let mut same = true;
+            for pair in cuts.windows(2) {
+                same = same && split.push(&bytes[pair[0]..pair[1]]).is_ok();
+            }
+            prop_assert_eq!(verdict, same);
+            if verdict {
+                prop_assert_eq!((whole.heads(), whole.in_head()), (split.heads(), split.in_head()));
+            }
+        }
+    }
+}
