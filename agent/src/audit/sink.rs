@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, major, minor};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::{AuditOpenError, SinkTarget};
@@ -125,13 +125,25 @@ impl Device for Sink {
 fn open_file(path: &Path) -> Result<OwnedFd, AuditOpenError> {
     let flags = OFlag::O_WRONLY
         | OFlag::O_APPEND
-        | OFlag::O_CREAT
         | OFlag::O_NOFOLLOW
         | OFlag::O_CLOEXEC
         | OFlag::O_NONBLOCK
         | OFlag::O_NOCTTY;
-    open(path, flags, Mode::from_bits_truncate(0o640)).map_err(|source| match source {
+    let opened = match open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => create(path, flags),
+        other => other,
+    };
+    opened.map_err(|source| match source {
         Errno::ENXIO => AuditOpenError::NoReader { path: path.to_owned() },
         _ => AuditOpenError::Open { path: path.to_owned(), source },
     })
+}
+
+/// A new file is 0640 whatever the umask, so that a log shipper in its group can read it. One that exists keeps the
+/// mode that its operator gave it.
+fn create(path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let mode = Mode::from_bits_truncate(0o640);
+    let fd = open(path, flags | OFlag::O_CREAT | OFlag::O_EXCL, mode)?;
+    fchmod(&fd, mode)?;
+    Ok(fd)
 }
