@@ -27,8 +27,7 @@ use error::CliError;
 pub use error::Exit;
 
 /// Commands that are announced and not there yet. They must not look like a typing mistake, and must do nothing.
-const LATER: [&str; 9] =
-    ["render", "exec", "install", "resolve", "obfuscate", "watch", "can-i", "conjur", "gateway"];
+const LATER: [&str; 9] = ["render", "exec", "install", "resolve", "obfuscate", "watch", "can-i", "conjur", "gateway"];
 
 /// Runs one command on the process's own streams.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
@@ -36,11 +35,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &Environ
 }
 
 /// Runs one command; the first argument is the program's own name.
-pub fn run(
-    arguments: impl IntoIterator<Item = OsString>,
-    environment: &Environment,
-    console: &mut Console,
-) -> Exit {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment, console: &mut Console) -> Exit {
     let ended = parse(arguments).and_then(|arguments| dispatch(arguments, environment, console));
     match ended.and_then(|()| Ok(console.output.flush()?)) {
         Ok(()) => Exit::Done,

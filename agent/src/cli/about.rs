@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::{Client, runtime, segment};
 use super::console::{Console, printable};
-use super::error::CliError;
+use super::error::{CliError, Exit};
 use super::secrets::print_json;
 
 const STATUS: &str = "/api/v1/status";
@@ -35,16 +35,19 @@ pub(super) fn whoami(client: &Client, scope: Option<&str>, console: &mut Console
 
 pub(super) fn status(client: &Client, watch: bool, console: &mut Console) -> Result<(), CliError> {
     runtime()?.block_on(async {
+        let mut answered = false;
         loop {
-            let answer = client.ask(Method::GET, STATUS, None).await?;
-            if client.json {
-                print_json(&answer, console)?;
-            } else {
-                print_table(&answer.parse()?, console)?;
+            match client.ask(Method::GET, STATUS, None).await {
+                Ok(answer) if client.json => print_json(&answer, console)?,
+                Ok(answer) => print_table(&answer.parse()?, console)?,
+                // An agent that restarts is what somebody watches for; one that never was there is a mistake.
+                Err(error) if answered && error.exit() == Exit::Unavailable => drop(error.report(console)),
+                Err(error) => return Err(error),
             }
             if !watch {
                 return Ok(());
             }
+            answered = true;
             if !client.json {
                 console.line("")?;
             }

@@ -107,7 +107,7 @@ pub(super) struct AgentArguments {
     /// Where --dev keeps its store, key and audit log
     #[arg(long, value_name = "DIR", requires = "dev")]
     pub(super) state_dir: Option<PathBuf>,
-    /// Where /livez, /readyz and /metrics are: HOST:PORT, unix:/PATH, or "" for nowhere
+    /// Where /livez, /readyz and /metrics are: `HOST:PORT`, `unix:/PATH`, or "" for nowhere
     #[arg(long, value_name = "ADDR")]
     pub(super) admin: Option<String>,
 }

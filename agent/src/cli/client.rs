@@ -71,8 +71,7 @@ impl Client {
             let stream = UnixStream::connect(&self.socket)
                 .await
                 .map_err(|source| CliError::Connect { socket: self.socket.clone(), source })?;
-            let (mut sender, connection) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(CliError::Broken)?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(CliError::Broken)?;
             // Ends with the sender; what it ends with, the sender reports.
             drop(TaskTracker::new().spawn(connection));
             let answer = sender.send_request(request(method, path, body)).await.map_err(CliError::Broken)?;

@@ -142,11 +142,13 @@ impl CliError {
         text
     }
 
-    fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Arguments(error) if !error.use_stderr() => Exit::Done,
             Self::Arguments(_) | Self::NotInThisVersion { .. } | Self::Usage { .. } => Exit::Usage,
-            Self::NoSocket { .. } | Self::Connect { .. } | Self::Broken(_) | Self::NoAnswer | Self::NotReady(_) => Exit::Unavailable,
+            Self::NoSocket { .. } | Self::Connect { .. } | Self::Broken(_) | Self::NoAnswer | Self::NotReady(_) => {
+                Exit::Unavailable
+            }
             Self::Refused(refusal) => match refusal.status.as_u16() {
                 401 | 403 => Exit::Denied,
                 404 => Exit::NotFound,
@@ -154,7 +156,8 @@ impl CliError {
                 _ => Exit::Failed,
             },
             Self::Configuration(_) | Self::ConfigurationSource { .. } | Self::ConfigurationUnreadable(_) => {
- Exit::Configuration },
+                Exit::Configuration
+            }
             Self::Start(error) if error.chain().any(<dyn std::error::Error>::is::<Problems>) => Exit::Configuration,
             Self::Read { .. }
             | Self::NotText { .. }

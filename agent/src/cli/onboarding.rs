@@ -81,9 +81,11 @@ pub(super) fn offboard(client: &Client, scope: &OffboardScope, console: &mut Con
 /// One `NAME=VALUE` or `NAME=@FILE`.
 fn named(argument: String) -> Result<(String, SecretValue), CliError> {
     let argument = SecretValue::new(argument);
-    let (name, value) = argument.expose().split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(
-        CliError::Usage { what: "a --secret has no name or no `=`", advice: "write NAME=VALUE or NAME=@FILE" },
-    )?;
+    let (name, value) =
+        argument.expose().split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(CliError::Usage {
+            what: "a --secret has no name or no `=`",
+            advice: "write NAME=VALUE or NAME=@FILE",
+        })?;
     let value = match value.strip_prefix('@') {
         Some(file) => source::file(Path::new(file))?,
         None => SecretValue::new(value.to_owned()),
