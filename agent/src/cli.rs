@@ -59,7 +59,10 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Cli
 /// Takes out of the error what may be a secret: a value typed in a wrong place must not reach the log of a pipeline.
 fn hide_typed(error: &mut clap::Error) {
     let hidden = || ContextValue::String("…".to_owned());
-    if error.get(ContextKind::InvalidValue).is_some() {
+    // An empty one is a value that is missing, which clap says in other words.
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && !value.is_empty()
+    {
         error.insert(ContextKind::InvalidValue, hidden());
     }
     let unknown = error.kind() == ErrorKind::UnknownArgument;

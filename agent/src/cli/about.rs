@@ -19,12 +19,9 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 pub(super) fn ready(client: &Client) -> Result<(), CliError> {
-    match client.within(READY_DEADLINE).call(Method::GET, STATUS, None) {
-        Ok(_) => Ok(()),
-        // Whatever it answered, it is not ready for this caller: a probe knows only one way to fail.
-        Err(CliError::Refused(refusal)) => Err(CliError::NotReady(refusal)),
-        Err(error) => Err(error),
-    }
+    // Whatever went wrong, it is not ready for this caller: a probe knows only one way to fail.
+    let answer = client.within(READY_DEADLINE).call(Method::GET, STATUS, None);
+    answer.map(drop).map_err(|error| CliError::NotReady(Box::new(error)))
 }
 
 pub(super) fn whoami(client: &Client, scope: Option<&str>, console: &mut Console) -> Result<(), CliError> {

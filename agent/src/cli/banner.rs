@@ -39,6 +39,17 @@ mod tests {
     fn three_lines_are_commands_and_paths_are_quoted_where_a_shell_needs_it() {
         let mut output = Vec::new();
         write(&mut output, Path::new("/opt/it's here/cloakroom"), Path::new("/run/user/1/agent.sock")).unwrap();
-        insta::assert_snapshot!(String::from_utf8(output).unwrap(), @"");
+        let expected = [
+            "The agent listens on /run/user/1/agent.sock",
+            "",
+            "  '/opt/it'\\''s here/cloakroom' --socket /run/user/1/agent.sock \
+               onboard app poc eni--hyperion my-app --secret externalSecrets/foo/password=s3cr3t",
+            "  curl --silent --unix-socket /run/user/1/agent.sock \
+               http://localhost/api/v1/secrets/poc:eni--hyperion:my-app:externalSecrets%2Ffoo%2Fpassword:",
+            "  '/opt/it'\\''s here/cloakroom' --socket /run/user/1/agent.sock \
+               get poc:eni--hyperion:my-app:externalSecrets/foo/password:",
+            "",
+        ];
+        assert_eq!(String::from_utf8(output).unwrap(), expected.join("\n"));
     }
 }

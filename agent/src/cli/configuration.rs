@@ -37,9 +37,9 @@ pub(super) fn sources(option: Option<&Path>, environment: &Environment) -> usize
 pub(super) fn load(option: Option<&Path>, environment: &Environment) -> Result<Config, CliError> {
     let refused = |what: &str| CliError::ConfigurationSource { what: what.to_owned(), advice: ONE_SOURCE };
     match sources(option, environment) {
-        0 => return Err(refused("there is none")),
+        0 => return Err(refused("the agent has no configuration")),
         1 => {}
-        _ => return Err(refused("there is more than one")),
+        _ => return Err(refused("the agent has more than one configuration")),
     }
     let text = match (option, environment.get("CLOAKROOM_CONFIG_INLINE")) {
         (Some(file), _) => file_text(file)?,

@@ -65,11 +65,11 @@ pub(super) enum CliError {
     Unexpected,
     #[error("{0}")]
     Refused(Refusal),
-    #[error("not ready: {0}")]
-    NotReady(Refusal),
+    #[error("not ready")]
+    NotReady(#[source] Box<CliError>),
     #[error("{0}")]
     Configuration(Problems),
-    #[error("cannot use this configuration: {what}")]
+    #[error("{what}")]
     ConfigurationSource { what: String, advice: &'static str },
     #[error("cannot use this configuration")]
     ConfigurationUnreadable(#[source] Box<CliError>),
@@ -113,7 +113,7 @@ impl CliError {
     pub(super) fn report(self, console: &mut Console) -> Exit {
         let exit = self.exit();
         let (text, to_output) = match &self {
-            Self::Arguments(error) => (error.render().to_string(), !error.use_stderr()),
+            Self::Arguments(error) => (in_our_name(error), !error.use_stderr()),
             // `head` and `grep -q` close the pipe when they have seen enough; that is no failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
             // Every problem on a line of its own, and nothing else: editors and pipelines read them.
@@ -178,6 +178,7 @@ impl CliError {
             Self::Usage { advice, .. } | Self::ConfigurationSource { advice, .. } => Some(advice),
             Self::Read { .. } | Self::ConfigurationUnreadable(_) => Some("check the path and its permissions"),
             Self::NotText { .. } => Some("values are text; encode the bytes, for example as base64"),
+            Self::NotReady(cause) => cause.advice(),
             Self::StateDirectory { .. } => Some("give another one with --state-dir"),
             Self::TooLarge { .. } => Some("store less in one secret"),
             Self::NoSocket { .. } => Some("start the agent with `cloakroom agent`, or say where it is with --socket"),
@@ -185,8 +186,8 @@ impl CliError {
                 Some("run as a user that may use the socket, or say where another is with --socket")
             }
             Self::Connect { .. } => Some("start the agent, or say where its socket is with --socket"),
-            Self::Broken(_) | Self::NotReady(_) => Some("see the agent's log, and try again"),
-            Self::NoAnswer => Some("try again; a write may have happened, so read it first"),
+            Self::Broken(_) => Some("see the agent's log, and try again"),
+            Self::NoAnswer => Some("try again; after a write, read first to see whether it happened"),
             Self::Oversized | Self::Unexpected => Some("check that the socket is that of an agent of this version"),
             Self::Refused(refusal) => match refusal.status.as_u16() {
                 401 => Some("the agent does not know this user; ask whoever configures it"),
@@ -200,5 +201,14 @@ impl CliError {
             },
             Self::Arguments(_) | Self::Configuration(_) | Self::Start(_) | Self::Runtime(_) | Self::Output(_) => None,
         }
+    }
+}
+
+/// clap's text, beginning as every other sentence on the error stream does.
+fn in_our_name(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    match text.strip_prefix("error: ") {
+        Some(rest) => format!("cloakroom: {rest}"),
+        None => text,
     }
 }
