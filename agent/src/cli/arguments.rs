@@ -1,0 +1,244 @@
+//! What can be typed: commands, their options and their help texts.
+
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+
+use super::help;
+
+// None of these types has Debug: some hold values that were typed.
+
+/// Keep secret values out of files and resources: hand a value in, keep its id, resolve it just in time.
+#[derive(Parser)]
+#[command(name = "cloakroom", version, after_help = help::ROOT, term_width = 100, color = ColorChoice::Never)]
+pub(super) struct Arguments {
+    /// The agent's socket: where to connect, and for `agent` where to listen
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub(super) socket: Option<PathBuf>,
+
+    /// Print the API's JSON instead of text
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Run the agent until a signal ends it
+    #[command(after_help = help::AGENT)]
+    Agent(AgentArguments),
+    /// Exit 0 if the agent's socket answers, 5 if not
+    #[command(after_help = help::READY)]
+    Ready {
+        /// Also ask for rendered files; this version renders none, so that it changes nothing
+        #[arg(long)]
+        files: bool,
+    },
+    /// Print a secret's value exactly, without a newline added
+    #[command(after_help = help::GET)]
+    Get(IdArgument),
+    /// Create or replace a secret's value, and print its new id
+    #[command(after_help = help::PUT)]
+    Put(PutArguments),
+    /// Replace a secret's value by a generated one, and print its new id
+    #[command(after_help = help::ROTATE)]
+    Rotate {
+        #[command(flatten)]
+        secret: IdArgument,
+        /// Move the old value to this slot of the same scope, whose id is the second line
+        #[arg(long, value_name = "SLOT")]
+        keep_previous: Option<String>,
+    },
+    /// Delete a secret
+    #[command(after_help = help::DELETE)]
+    Delete(IdArgument),
+    /// Create a scope and its secrets, or add to it; print a line `name  id` for each secret
+    #[command(after_help = help::ONBOARD)]
+    Onboard {
+        #[command(subcommand)]
+        scope: OnboardScope,
+    },
+    /// Delete a scope with all its secrets
+    #[command(after_help = help::OFFBOARD)]
+    Offboard {
+        #[command(subcommand)]
+        scope: OffboardScope,
+    },
+    /// Print who the agent takes you for, and what you may do
+    #[command(after_help = help::WHOAMI)]
+    Whoami {
+        /// Print your rights for this scope: ENV, ENV/TEAM or ENV/TEAM/APP
+        #[arg(long)]
+        scope: Option<String>,
+    },
+    /// Print the state of the agent, its backend and its cache
+    #[command(after_help = help::STATUS)]
+    Status {
+        /// Print it again every 2 seconds, until a signal
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Check a configuration, or print its schema
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the completion script of a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Args)]
+pub(super) struct AgentArguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Development: no configuration, an embedded store, everything allowed to your own uid
+    #[arg(long)]
+    pub(super) dev: bool,
+    /// Where --dev keeps its store, key and audit log
+    #[arg(long, value_name = "DIR", requires = "dev")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Where /livez, /readyz and /metrics are: `HOST:PORT`, `unix:/PATH`, or "" for nowhere
+    #[arg(long, value_name = "ADDR")]
+    pub(super) admin: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct IdArgument {
+    /// The id, env:team:app:path:checksum, or its placeholder $<…>; an empty checksum means whatever is there now
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(super) id: String,
+}
+
+#[derive(Args)]
+#[group(id = "source", args = ["value", "file", "stdin"], multiple = false)]
+pub(super) struct PutArguments {
+    #[command(flatten)]
+    pub(super) secret: IdArgument,
+    /// The value itself; other processes of this machine can read it from the argument list
+    #[arg(long, value_name = "V", allow_hyphen_values = true)]
+    pub(super) value: Option<String>,
+    /// Take the value from this file, exactly as it is
+    #[arg(long, value_name = "F")]
+    pub(super) file: Option<PathBuf>,
+    // A plain text, not a set of one possible value: clap would repeat a secret that was typed here in its error.
+    /// A lone `-`: take the value from standard input, exactly as it is
+    #[arg(value_name = "-")]
+    pub(super) stdin: Option<String>,
+    /// Store `rotate` and `{{rotate}}` as they are, instead of a generated value
+    #[arg(long)]
+    pub(super) literal: bool,
+}
+
+#[derive(Args)]
+pub(super) struct EnvironmentName {
+    /// The environment
+    #[arg(value_name = "E", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) environment: String,
+}
+
+#[derive(Args)]
+pub(super) struct TeamName {
+    #[command(flatten)]
+    pub(super) within: EnvironmentName,
+    /// The team
+    #[arg(value_name = "T", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) team: String,
+}
+
+#[derive(Args)]
+pub(super) struct AppName {
+    #[command(flatten)]
+    pub(super) within: TeamName,
+    /// The application
+    #[arg(value_name = "A", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) app: String,
+}
+
+#[derive(Subcommand)]
+pub(super) enum OnboardScope {
+    /// Onboard an environment
+    #[command(after_help = help::ONBOARD)]
+    Environment {
+        #[command(flatten)]
+        name: EnvironmentName,
+        #[command(flatten)]
+        content: Content,
+    },
+    /// Onboard a team of an environment
+    #[command(after_help = help::ONBOARD)]
+    Team {
+        #[command(flatten)]
+        name: TeamName,
+        #[command(flatten)]
+        content: Content,
+    },
+    /// Onboard an application of a team
+    #[command(after_help = help::ONBOARD)]
+    App {
+        #[command(flatten)]
+        name: AppName,
+        #[command(flatten)]
+        content: Content,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct Content {
+    /// What becomes of the entries of a named map slot that are not named; by default the agent's, `replace`
+    #[arg(long, value_name = "STRATEGY")]
+    pub(super) strategy: Option<Strategy>,
+    /// A secret of the scope; a value that starts with @ is a file, taken exactly as it is. Can be repeated
+    #[arg(long = "secret", value_name = "NAME=VALUE|NAME=@FILE", allow_hyphen_values = true)]
+    pub(super) secrets: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Strategy {
+    /// Keep them
+    Merge,
+    /// Drop them
+    Replace,
+}
+
+#[derive(Subcommand)]
+pub(super) enum OffboardScope {
+    /// Offboard an environment
+    Environment(EnvironmentName),
+    /// Offboard a team of an environment
+    Team(TeamName),
+    /// Offboard an application of a team
+    App(AppName),
+}
+
+#[derive(Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print `ok`, or every mistake of a configuration file, one a line, and exit 64
+    #[command(after_help = help::CONFIG_CHECK)]
+    Check {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration
+    #[command(after_help = help::CONFIG_SCHEMA)]
+    Schema,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Shell {
+    /// GNU bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+}

@@ -1,0 +1,163 @@
+//! The client side of the socket: one command, one connection, one deadline.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use super::environment::Environment;
+use super::error::{CliError, Refusal};
+
+/// The socket of an agent that a service manager or an injected pod runs.
+const SYSTEM_SOCKET: &str = "/run/cloakroom/agent/agent.sock";
+
+/// From the connection attempt to the last byte. The agent gives up on a request sooner than this.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// More than any answer has: a full batch of the largest values stays below it.
+const ANSWER_BYTES: usize = 16 << 20;
+
+/// An agent to ask.
+pub(super) struct Client {
+    socket: PathBuf,
+    deadline: Duration,
+    /// Whether the answer is wanted as the API gives it.
+    pub(super) json: bool,
+}
+
+/// A success, as JSON text; empty where the API answers without content. Wiped, because most hold values.
+pub(super) struct Answer(Zeroizing<Vec<u8>>);
+
+#[derive(serde::Deserialize)]
+struct Problem {
+    detail: String,
+    position: Option<u64>,
+    instance: Option<String>,
+}
+
+impl Client {
+    /// Finds the socket: the option, the environment, then the first known place that exists.
+    pub(super) fn new(option: Option<PathBuf>, environment: &Environment, json: bool) -> Result<Self, CliError> {
+        let socket = match option.or_else(|| environment.path("CLOAKROOM_SOCKET")) {
+            Some(socket) => socket,
+            None => known_socket(environment)?,
+        };
+        Ok(Self { socket, deadline: DEADLINE, json })
+    }
+
+    /// The same agent, asked for at most `deadline`.
+    pub(super) fn within(&self, deadline: Duration) -> Self {
+        Self { socket: self.socket.clone(), deadline, json: self.json }
+    }
+
+    /// One call, in a runtime of its own.
+    pub(super) fn call(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, CliError> {
+        runtime()?.block_on(self.ask(method, path, body))
+    }
+
+    /// One call: a success's body, or the reason why there is none.
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, CliError> {
+        let exchange = async {
+            let stream = UnixStream::connect(&self.socket)
+                .await
+                .map_err(|source| CliError::Connect { socket: self.socket.clone(), source })?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(CliError::Broken)?;
+            // Ends with the sender; what it ends with, the sender reports.
+            drop(TaskTracker::new().spawn(connection));
+            let answer = sender.send_request(request(method, path, body)).await.map_err(CliError::Broken)?;
+            let status = answer.status();
+            let id = request_id(&answer);
+            let text = collect(answer.into_body()).await?;
+            if status.is_success() { Ok(Answer(text)) } else { Err(refusal(status, id, &text)) }
+        };
+        tokio::time::timeout(self.deadline, exchange).await.map_err(|_| CliError::NoAnswer)?
+    }
+}
+
+impl Answer {
+    /// The JSON text as it came.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The answer's members.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, CliError> {
+        // serde's own error would quote the answer, and so a value.
+        serde_json::from_slice(&self.0).map_err(|_| CliError::Unexpected)
+    }
+}
+
+/// Everything that a command awaits runs on the thread that started it.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+/// One segment of a path. Everything is escaped, so that a `/` in an id stays inside its segment.
+pub(super) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn known_socket(environment: &Environment) -> Result<PathBuf, CliError> {
+    let system = PathBuf::from(SYSTEM_SOCKET);
+    let development = environment.dev_socket(environment.dev_state());
+    let known = [Some(system), development];
+    let known: Vec<PathBuf> = known.into_iter().flatten().collect();
+    if let Some(socket) = known.iter().find(|socket| socket.exists()) {
+        return Ok(socket.clone());
+    }
+    let tried: Vec<String> = known.iter().map(|socket: &PathBuf| Path::display(socket).to_string()).collect();
+    Err(CliError::NoSocket { tried: tried.join(" or ") })
+}
+
+fn request(method: Method, path: &str, body: Option<Bytes>) -> Request<Full<Bytes>> {
+    let has_body = body.is_some();
+    let mut request = Request::new(Full::new(body.unwrap_or_default()));
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().expect("a path of escaped segments must be a URI");
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, application/problem+json"));
+    if has_body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    request
+}
+
+async fn collect(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > ANSWER_BYTES {
+        return Err(CliError::Oversized);
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(announced));
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(CliError::Broken)?.into_data() else { continue };
+        if text.len() + data.len() > ANSWER_BYTES {
+            return Err(CliError::Oversized);
+        }
+        super::source::append(&mut text, &data);
+    }
+    Ok(text)
+}
+
+fn request_id(answer: &Response<Incoming>) -> Option<String> {
+    Some(answer.headers().get("x-request-id")?.to_str().ok()?.to_owned())
+}
+
+fn refusal(status: StatusCode, request: Option<String>, text: &[u8]) -> CliError {
+    let problem = serde_json::from_slice::<Problem>(text).ok();
+    let (detail, position, instance) = match problem {
+        Some(problem) => (Some(problem.detail), problem.position, problem.instance),
+        None => (None, None, None),
+    };
+    CliError::Refused(Refusal { status, detail, position, request: instance.or(request) })
+}

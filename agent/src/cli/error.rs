@@ -1,0 +1,214 @@
+//! Why a command failed, what to do next, and the exit status that scripts see.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use http::StatusCode;
+
+use super::console::{Console, printable};
+use crate::config::Problems;
+
+/// How a command ended. The numbers are part of the operating surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It did what it was asked.
+    Done = 0,
+    /// It failed, and trying again does not help.
+    Failed = 1,
+    /// It was typed wrong.
+    Usage = 2,
+    /// The identity or the right is missing.
+    Denied = 3,
+    /// There is no such secret or scope.
+    NotFound = 4,
+    /// The agent, its backend or its permissions cannot be asked now.
+    Unavailable = 5,
+    /// The configuration has mistakes.
+    Configuration = 64,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command ended without doing what it was asked. Holds no value of a secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error(transparent)]
+    Arguments(clap::Error),
+    #[error("this version of cloakroom does not have `{command}`")]
+    NotInThisVersion { command: &'static str },
+    #[error("{what}")]
+    Usage { what: &'static str, advice: &'static str },
+    #[error("cannot read {what}")]
+    Read { what: String, source: io::Error },
+    #[error("{what} is not UTF-8 text")]
+    NotText { what: String },
+    #[error("{what} is larger than any agent takes")]
+    TooLarge { what: String },
+    #[error("no agent socket at {tried}")]
+    NoSocket { tried: String },
+    #[error("cannot connect to {}", socket.display())]
+    Connect { socket: PathBuf, source: io::Error },
+    #[error("the connection to the agent broke")]
+    Broken(#[source] hyper::Error),
+    #[error("the agent did not answer in time")]
+    NoAnswer,
+    #[error("the agent answered with more than it may")]
+    Oversized,
+    #[error("the agent's answer is not the one that this version expects")]
+    Unexpected,
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("not ready")]
+    NotReady(#[source] Box<CliError>),
+    #[error("{0}")]
+    Configuration(Problems),
+    #[error("{what}")]
+    ConfigurationSource { what: String, advice: &'static str },
+    #[error("cannot use this configuration")]
+    ConfigurationUnreadable(#[source] Box<CliError>),
+    #[error("cannot use the directory {}", directory.display())]
+    StateDirectory { directory: PathBuf, source: io::Error },
+    #[error("cannot start the agent")]
+    Start(#[source] anyhow::Error),
+    #[error("cannot start")]
+    Runtime(#[source] io::Error),
+    #[error("cannot write the output")]
+    Output(#[from] io::Error),
+}
+
+/// An answer of the agent that is no success.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) detail: Option<String>,
+    pub(super) position: Option<u64>,
+    pub(super) request: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.detail {
+            Some(detail) => f.write_str(&printable(detail))?,
+            None => write!(f, "the agent answered {} without a reason", self.status)?,
+        }
+        if let Some(position) = self.position {
+            write!(f, ", at position {position} of the batch")?;
+        }
+        match &self.request {
+            Some(request) => write!(f, " (request {})", printable(request)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CliError {
+    /// Says it on the error stream, once, and gives the exit status.
+    pub(super) fn report(self, console: &mut Console) -> Exit {
+        let exit = self.exit();
+        let (text, to_output) = match &self {
+            Self::Arguments(error) => (in_our_name(error), !error.use_stderr()),
+            // `head` and `grep -q` close the pipe when they have seen enough; that is no failure.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
+            // Every problem on a line of its own, and nothing else: editors and pipelines read them.
+            Self::Configuration(problems) => (format!("{}\n", problems.to_string().trim_end()), false),
+            other => (other.sentence(), false),
+        };
+        let stream = if to_output { &mut console.output } else { &mut console.errors };
+        // There is no further stream to complain on.
+        drop(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()));
+        exit
+    }
+
+    fn sentence(&self) -> String {
+        let mut text = format!("cloakroom: {self}");
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        if let Some(advice) = self.advice() {
+            text.push_str(": ");
+            text.push_str(advice);
+        }
+        text.push('\n');
+        text
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Arguments(error) if !error.use_stderr() => Exit::Done,
+            Self::Arguments(_) | Self::NotInThisVersion { .. } | Self::Usage { .. } => Exit::Usage,
+            Self::NoSocket { .. } | Self::Connect { .. } | Self::Broken(_) | Self::NoAnswer | Self::NotReady(_) => {
+                Exit::Unavailable
+            }
+            Self::Refused(refusal) => match refusal.status.as_u16() {
+                401 | 403 => Exit::Denied,
+                404 => Exit::NotFound,
+                429 | 503 | 504 => Exit::Unavailable,
+                _ => Exit::Failed,
+            },
+            Self::Configuration(_) | Self::ConfigurationSource { .. } | Self::ConfigurationUnreadable(_) => {
+                Exit::Configuration
+            }
+            Self::Start(error) if error.chain().any(<dyn std::error::Error>::is::<Problems>) => Exit::Configuration,
+            Self::Read { .. }
+            | Self::NotText { .. }
+            | Self::TooLarge { .. }
+            | Self::Oversized
+            | Self::Unexpected
+            | Self::StateDirectory { .. }
+            | Self::Start(_)
+            | Self::Runtime(_)
+            | Self::Output(_) => Exit::Failed,
+        }
+    }
+
+    /// What to do next; nothing where the error says it already.
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NotInThisVersion { .. } => Some("`cloakroom --help` lists the commands that are there"),
+            Self::Usage { advice, .. } | Self::ConfigurationSource { advice, .. } => Some(advice),
+            Self::Read { .. } | Self::ConfigurationUnreadable(_) => Some("check the path and its permissions"),
+            Self::NotText { .. } => Some("values are text; encode the bytes, for example as base64"),
+            Self::NotReady(cause) => cause.advice(),
+            Self::StateDirectory { .. } => Some("give another one with --state-dir"),
+            Self::TooLarge { .. } => Some("store less in one secret"),
+            Self::NoSocket { .. } => Some("start the agent with `cloakroom agent`, or say where it is with --socket"),
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as a user that may use the socket, or say where another is with --socket")
+            }
+            Self::Connect { .. } => Some("start the agent, or say where its socket is with --socket"),
+            Self::Broken(_) => Some("see the agent's log, and try again"),
+            Self::NoAnswer => Some("try again; after a write, read first to see whether it happened"),
+            Self::Oversized | Self::Unexpected => Some("check that the socket is that of an agent of this version"),
+            Self::Refused(refusal) => match refusal.status.as_u16() {
+                401 => Some("the agent does not know this user; ask whoever configures it"),
+                403 => Some("`cloakroom whoami --scope ENV/TEAM/APP` prints your rights"),
+                404 => Some("check every part of the id or scope"),
+                409 => Some("read it with an empty checksum for its current id"),
+                429 | 503 => Some("try again"),
+                500 | 502 => Some("see the agent's log for this request"),
+                504 => Some("read it to see whether it happened, then try again"),
+                _ => None,
+            },
+            Self::Arguments(_) | Self::Configuration(_) | Self::Start(_) | Self::Runtime(_) | Self::Output(_) => None,
+        }
+    }
+}
+
+/// clap's text, beginning as every other sentence on the error stream does.
+fn in_our_name(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    match text.strip_prefix("error: ") {
+        Some(rest) => format!("cloakroom: {rest}"),
+        None => text,
+    }
+}
