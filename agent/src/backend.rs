@@ -5,6 +5,7 @@
 
 pub mod deadline;
 pub mod embedded;
+
 pub mod observed;
 
 use std::time::Duration;

@@ -1,1 +1,227 @@
-//! Configuration: one file, checked as a whole, every problem reported in one run (N1).
+//! The configuration: one YAML text, checked as a whole before anything is opened; all problems in one report (N1).
+
+mod document;
+mod keys;
+mod limits;
+mod reader;
+mod schema;
+mod secrets;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::admin::AdminAddress;
+use crate::slots::{Catalogue, Generator};
+
+pub use limits::Limits;
+pub use schema::schema;
+
+/// Everything that an operator may say.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Sockets.
+    pub listen: Listen,
+    /// Where values live.
+    pub backend: BackendConfig,
+    /// Who decides.
+    pub permissions: Permissions,
+    /// What is kept in memory.
+    pub cache: CacheConfig,
+    /// What scopes hold.
+    pub secrets: Secrets,
+    /// Where records go.
+    pub audit: AuditConfig,
+    /// Numbers.
+    pub limits: Limits,
+    /// The agent's own log.
+    pub log: LogConfig,
+    dev: bool,
+}
+
+/// `listen`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The API's socket.
+    pub socket: PathBuf,
+    /// Group of directory and socket.
+    pub group: Option<u32>,
+    /// Who may connect.
+    pub allow_uids: Vec<u32>,
+    /// Probes and metrics; none turns them off.
+    pub admin: Option<AdminAddress>,
+}
+
+/// `backend`
+#[derive(Clone, Debug)]
+pub struct BackendConfig {
+    /// The only kind of this version.
+    pub embedded: EmbeddedConfig,
+}
+
+/// `backend.embedded`
+#[derive(Clone, Debug)]
+pub struct EmbeddedConfig {
+    /// The store.
+    pub file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+}
+
+/// `permissions`
+#[derive(Clone, Debug)]
+pub struct Permissions {
+    /// The grants; none in development mode, where the own uid may do everything.
+    pub file: Option<PathBuf>,
+}
+
+/// `cache`
+#[derive(Clone, Copy, Debug)]
+pub struct CacheConfig {
+    /// Bytes of values and keys.
+    pub max_bytes: u64,
+    /// Entries.
+    pub max_entries: u64,
+    /// How long a value is fresh.
+    pub ttl: Duration,
+    /// How long an absence is.
+    pub negative_ttl: Duration,
+    /// How long past its time a value may stand in for an unavailable backend.
+    pub stale_if_error: Duration,
+    /// The last part of its time in which a value is fetched again.
+    pub refresh_ahead: f64,
+}
+
+/// `secrets`
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// How fingerprints are made.
+    pub checksum: ChecksumScheme,
+    /// How values are generated.
+    pub generator: Generator,
+    /// Which slots there are.
+    pub catalogue: Catalogue,
+}
+
+/// `secrets.checksum`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumScheme {
+    /// HMAC under a key that only readers of the backend can see.
+    Keyed,
+    /// Plain SHA-256, as the reference's Conjur scheme.
+    Sha256,
+}
+
+/// `audit`
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    /// Where records go.
+    pub sink: AuditSink,
+    /// The key of value fingerprints.
+    pub hmac_key_file: Option<PathBuf>,
+    /// How long a request waits for its record.
+    pub timeout: Duration,
+}
+
+/// `audit.sink`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditSink {
+    /// Standard output.
+    Stdout,
+    /// A file, a FIFO or a character device.
+    File(PathBuf),
+}
+
+/// `log`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The level, if the operator fixed one.
+    pub level: Option<&'static str>,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// Lines for programs.
+    Json,
+}
+
+/// Everything that is wrong with a configuration, one line each. Names keys, never what stands under them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    /// How many there are; at least one.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Config {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// [`Problems`]: all that one reading can find.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        let (document, mut problems) = document::read(text)?;
+        let mut reader = reader::Reader::new(&document);
+        let config = keys::read(&mut reader);
+        problems.extend(reader.finish());
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(Problems(problems)),
+        }
+    }
+
+    /// `--dev`: everything in one directory, everything allowed to the own uid.
+    #[must_use]
+    pub fn dev(state: &Path, socket: &Path, admin: Option<AdminAddress>) -> Self {
+        let beside = AdminAddress::Unix(socket.with_file_name("admin.sock"));
+        let (mut reader, file) = (reader::Reader::describing(), state.join("store.redb"));
+        Self {
+            listen: Listen {
+                socket: socket.to_owned(),
+                group: None,
+                allow_uids: vec![nix::unistd::geteuid().as_raw()],
+                admin: Some(admin.unwrap_or(beside)),
+            },
+            backend: BackendConfig { embedded: EmbeddedConfig { file, key_file: state.join("store.key") } },
+            permissions: Permissions { file: None },
+            cache: keys::cache(&mut reader),
+            secrets: secrets::read(&mut reader),
+            audit: AuditConfig {
+                sink: AuditSink::File(state.join("audit.jsonl")),
+                hmac_key_file: None,
+                timeout: crate::audit::DEFAULT_TIMEOUT,
+            },
+            limits: limits::read(&mut reader),
+            log: LogConfig { level: None, format: LogFormat::Auto },
+            dev: true,
+        }
+    }
+
+    /// Whether this is `--dev`.
+    #[must_use]
+    pub fn is_dev(&self) -> bool {
+        self.dev
+    }
+}

@@ -96,7 +96,7 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
         About { backend: BackendKind::Embedded, backend_up: up, warnings: warnings(&config) },
         ApiLimits { batch_ids: settings::usize_of(config.limits.batch_ids) },
         in_flight.clone(),
-        RequestIds::new().context("the system's random source failed")?,
+        RequestIds::new().map_err(|_| anyhow::anyhow!("the system's random source failed"))?,
     );
     for warning in warnings(&config) {
         tracing::warn!("{warning}");

@@ -1,14 +1,2 @@
-//! One module per promise. Test names begin with the acceptance case that they show.
-
-mod api;
-mod audit;
+//! x
 mod cache;
-mod canary;
-mod crash;
-mod listener;
-mod permissions;
-mod process;
-mod protocol;
-mod resources;
-mod store;
-mod upgrade;

@@ -123,12 +123,8 @@ impl Device for Sink {
 /// too, but makes ourselves the reader: records would be acknowledged that nobody can ever read. Files and `/dev/null`
 /// ignore the flag. `O_NOFOLLOW`: a link at the sink's place would make us append to a file of someone else's choice.
 fn open_file(path: &Path) -> Result<OwnedFd, AuditOpenError> {
-    let flags = OFlag::O_WRONLY
-        | OFlag::O_APPEND
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_CLOEXEC
-        | OFlag::O_NONBLOCK
-        | OFlag::O_NOCTTY;
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = match open(path, flags, Mode::empty()) {
         Err(Errno::ENOENT) => create(path, flags),
         other => other,

@@ -40,7 +40,8 @@ pub(super) fn run(
         config
     };
     let filter = environment.get("CLOAKROOM_LOG").map(|filter| filter.to_string_lossy());
-    telemetry::init(&config.log, filter.as_deref());
+    // Dropped last, so that the log ends with what ended the agent.
+    let _log = telemetry::init(&config.log, filter.as_deref());
 
     let mut printed = Ok(());
     let started = |started: &run::Started| {

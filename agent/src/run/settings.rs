@@ -1,0 +1,78 @@
+//! From the configuration to what each part asks for.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use zeroize::Zeroizing;
+
+use crate::audit::{AuditSettings, SinkTarget};
+use crate::backend::deadline::DeadlineSettings;
+use crate::backend::embedded::EmbeddedSettings;
+use crate::cache::CacheSettings;
+use crate::config::{AuditSink, ChecksumScheme, Config};
+use crate::server::ServerSettings;
+
+/// Longer keys are hashed by HMAC anyway (RFC 2104 §3).
+const KEY_BYTES_MAX: u64 = 4096;
+
+pub(super) fn audit(config: &Config) -> anyhow::Result<AuditSettings> {
+    let sink = match &config.audit.sink {
+        AuditSink::Stdout => SinkTarget::Stdout,
+        AuditSink::File(path) => SinkTarget::File(path.clone()),
+    };
+    let hmac_key = config.audit.hmac_key_file.as_deref().map(read_key).transpose()?;
+    Ok(AuditSettings { hmac_key, timeout: config.audit.timeout, ..AuditSettings::new(sink) })
+}
+
+fn read_key(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let mut key = Zeroizing::new(Vec::with_capacity(usize_of(KEY_BYTES_MAX)));
+    std::fs::File::open(path)
+        .and_then(|file| file.take(KEY_BYTES_MAX).read_to_end(&mut key))
+        .with_context(|| format!("audit.hmacKeyFile: cannot read {}", path.display()))?;
+    Ok(key)
+}
+
+pub(super) fn cache(config: &Config) -> CacheSettings {
+    let cache = &config.cache;
+    CacheSettings {
+        max_bytes: cache.max_bytes,
+        max_entries: cache.max_entries,
+        ttl: cache.ttl,
+        negative_ttl: cache.negative_ttl,
+        stale_if_error: cache.stale_if_error,
+        refresh_ahead: cache.refresh_ahead,
+    }
+}
+
+pub(super) fn server(config: &Config) -> ServerSettings {
+    let limits = &config.limits;
+    ServerSettings {
+        connections: usize_of(limits.connections),
+        header_bytes: usize_of(limits.header_bytes),
+        header_fields: usize_of(limits.header_fields),
+        header_timeout: limits.header_timeout,
+        body_bytes: usize_of(limits.body_bytes),
+        body_timeout: limits.body_timeout,
+        answer_timeout: limits.body_timeout,
+        drain_timeout: limits.drain_timeout,
+    }
+}
+
+pub(super) fn embedded(config: &Config) -> EmbeddedSettings {
+    let embedded = &config.backend.embedded;
+    EmbeddedSettings {
+        file: embedded.file.clone(),
+        key_file: embedded.key_file.clone(),
+        slot_bytes_max: usize_of(config.limits.slot_bytes),
+        keyed: config.secrets.checksum == ChecksumScheme::Keyed,
+    }
+}
+
+pub(super) fn deadlines(config: &Config) -> DeadlineSettings {
+    DeadlineSettings { call: config.limits.backend_timeout, onboard: config.limits.onboard_timeout }
+}
+
+pub(super) fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -175,7 +175,7 @@ fn requests_in_one_segment_are_answered_in_their_order() {
         "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcPUT / HTTP/1.1\r\nHost: a\r\n\r\nPUT / HTTP/1.1\r\nContent-Length: 1\r\n{CLOSE}\r\nx"
     );
     let answer = talk(&server.socket, &text);
-    let bodies: Vec<&str> = answer.split("\r\n\r\n").skip(1).map(|part| &part[..1]).collect();
+    let bodies: Vec<&str> = answer.split("\r\n\r\n").skip(1).filter_map(|part| part.get(..1)).collect();
     assert_eq!(bodies, ["3", "0", "1"], "{answer}");
     server.end();
 }
