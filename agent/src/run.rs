@@ -45,25 +45,28 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let signals = Signals::install(stop.clone()).context("cannot listen for signals")?;
-    let mut registry = Registry::with_prefix("cloakroom");
+    let mut registry = Registry::default();
+    // Without a prefix of ours: every Prometheus client names the figures of its process so.
+    registry.register_collector(Box::new(ProcessCollector));
+    let families = registry.sub_registry_with_prefix("cloakroom");
 
     let audit_metrics = AuditMetrics::default();
-    audit_metrics.register(&mut registry);
+    audit_metrics.register(families);
     let audit = Audit::open(settings::audit(&config)?, audit_metrics)?;
 
     let (provider, grants) = permissions(&config)?;
     let access_metrics = AccessMetrics::default();
-    access_metrics.register(&mut registry);
+    access_metrics.register(families);
     let access = Access::counted(provider, &access_metrics);
 
     let metrics = Metrics::default();
-    metrics.register(&mut registry);
+    metrics.register(families);
     let up = Arc::new(AtomicBool::new(true));
     let backend = backend(&config, &metrics, &up, &tasks)?;
     backend.probe().await.context("the backend does not answer")?;
 
     let cache_metrics = CacheMetrics::default();
-    cache_metrics.register(&mut registry);
+    cache_metrics.register(families);
     let spawner = {
         let tasks = tasks.clone();
         Arc::new(move |work| drop(tasks.spawn(work)))
@@ -86,8 +89,7 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     let listen = ListenSettings { socket: config.listen.socket.clone(), group: config.listen.group };
     let socket = listener::bind(&listen)?;
     let server_metrics = ServerMetrics::default();
-    server_metrics.register(&mut registry);
-    registry_without_prefix(&mut registry);
+    server_metrics.register(families);
 
     let in_flight = InFlight::new(settings::usize_of(config.limits.in_flight_bytes));
     let api = Api::new(
@@ -131,15 +133,8 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     serving.store(true, Ordering::Relaxed);
     started(&Started { socket: listen.socket });
 
-    let serve = server::serve(
-        socket,
-        settings::server(&config),
-        Arc::new(api),
-        in_flight,
-        tasks.clone(),
-        stop,
-        server_metrics,
-    );
+    let serve =
+        server::serve(socket, settings::server(&config), Arc::new(api), in_flight, tasks.clone(), stop, server_metrics);
     let served = tokio::select! {
         served = serve => served.map_err(anyhow::Error::from),
         aborted = signals.run(on_hangup) => Err(anyhow::Error::from(aborted)),
@@ -156,11 +151,6 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     }
     tracing::info!("agent has stopped");
     served
-}
-
-/// `process_*` carry no prefix of ours: every Prometheus client names them so.
-fn registry_without_prefix(registry: &mut Registry) {
-    registry.register_collector(Box::new(ProcessCollector));
 }
 
 type Provider = (Arc<dyn PermissionProvider>, Option<Arc<FileGrants>>);
@@ -186,7 +176,7 @@ fn backend(
     tasks: &TaskTracker,
 ) -> anyhow::Result<Arc<dyn Backend>> {
     let catalogue = Arc::new(config.secrets.catalogue.clone());
-    let settings: EmbeddedSettings = settings::embedded(config)?;
+    let settings: EmbeddedSettings = settings::embedded(config);
     let store = Embedded::open(settings, catalogue, config.secrets.generator.clone())?;
     let observed = Observed::new(Arc::new(store), metrics.clone(), Arc::clone(up));
     Ok(Arc::new(Deadlines::new(Arc::new(observed), settings::deadlines(config), tasks.clone())))

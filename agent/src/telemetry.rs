@@ -10,8 +10,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
-use lines::Lines;
 pub use lines::Flush;
+use lines::Lines;
 
 /// Starts the log. `filter` is what the environment asks for; a level that the operator fixed stands above it. The last
 /// lines are written when the guard is dropped.

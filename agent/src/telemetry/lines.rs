@@ -147,11 +147,8 @@ mod tests {
     #[test]
     fn a_reader_that_does_not_read_holds_nobody_up_and_is_told_what_it_missed() {
         let (queue, items) = sync_channel(2);
-        let lines = Lines {
-            queue,
-            bucket: Arc::new(Mutex::new(Bucket::new(Clock::manual()))),
-            dropped: Arc::default(),
-        };
+        let lines =
+            Lines { queue, bucket: Arc::new(Mutex::new(Bucket::new(Clock::manual()))), dropped: Arc::default() };
         for number in 0..5 {
             writeln!(lines.make_writer(), "line {number}").unwrap();
         }

@@ -1,0 +1,187 @@
+//! Opening the store: its key, its file, its format, its size.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use redb::{Database, DatabaseError, ReadableTable as _};
+use zeroize::Zeroizing;
+
+use super::key::{self, KeyError, MasterKey};
+use super::seal::Sealer;
+use super::{EmbeddedSettings, META, SCOPES, SLOTS, Store};
+use crate::id::Fingerprinter;
+use crate::slots::{Catalogue, Generator};
+
+/// The format of the file's tables.
+const FORMAT: &[u8] = b"1";
+
+/// Pages in memory. The cache above keeps values; this only spares inner pages a second read.
+const PAGE_CACHE_BYTES: usize = 1 << 20;
+
+/// Below this, free space is not worth a rewrite.
+const COMPACT_FROM_BYTES: u64 = 16 << 20;
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The kernel refused.
+    #[error("backend.embedded.file: {step} {}", path.display())]
+    System {
+        /// What was being done.
+        step: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody has it open.
+    #[error("backend.embedded.file: another process has {} open; one store serves one agent: stop the other, or choose another file", path.display())]
+    InUse {
+        /// The store.
+        path: PathBuf,
+    },
+    /// It is no store, or a broken one.
+    #[error("backend.embedded.file: {} cannot be opened as a store; restore it from a copy, or move it away to begin anew", path.display())]
+    Unreadable {
+        /// The store.
+        path: PathBuf,
+        /// What redb says.
+        #[source]
+        source: redb::Error,
+    },
+    /// A later version made it.
+    #[error("backend.embedded.file: {} has a format that this version does not know; use the version that wrote it", path.display())]
+    Format {
+        /// The store.
+        path: PathBuf,
+    },
+    /// The key is another store's.
+    #[error("backend.embedded.keyFile: the key does not belong to the store {}; restore the one that it was made with", path.display())]
+    WrongKey {
+        /// The store.
+        path: PathBuf,
+    },
+    /// No thread for the writer.
+    #[error("starting the store's writer")]
+    Thread(#[source] io::Error),
+}
+
+pub(super) fn open(
+    settings: EmbeddedSettings,
+    catalogue: Arc<Catalogue>,
+    generator: Generator,
+) -> Result<Store, OpenError> {
+    let path = &settings.file;
+    for file in [path, &settings.key_file] {
+        if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+            made.map_err(|source| OpenError::System {
+                step: "cannot make the directory of",
+                path: file.clone(),
+                source,
+            })?;
+        }
+    }
+    let exists = path.metadata().is_ok_and(|found| found.len() > 0);
+    let key = key::load(&settings.key_file, exists)?;
+    let mut database = database(path)?;
+    check(&database, path, &key)?;
+    compact(&mut database, path);
+    let fingerprint_key = key.derive("cloakroom embedded 1: fingerprints");
+    let fingerprinter = if settings.keyed {
+        Fingerprinter::Keyed(Zeroizing::new(fingerprint_key.to_vec()))
+    } else {
+        Fingerprinter::Sha256
+    };
+    Ok(Store {
+        sealer: Sealer::new(&key),
+        fingerprinter,
+        catalogue,
+        generator,
+        database: RwLock::new(Some(Arc::new(database))),
+        settings,
+    })
+}
+
+/// Opens the file, which is made 0600 where it is missing.
+pub(super) fn database(path: &Path) -> Result<Database, OpenError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|source| OpenError::System { step: "cannot open", path: path.to_owned(), source })?;
+    let new = file.metadata().is_ok_and(|found| found.len() == 0);
+    let opened = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_file(file);
+    let database = opened.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
+        other => OpenError::Unreadable { path: path.to_owned(), source: other.into() },
+    })?;
+    if new {
+        key::sync_directory(path).map_err(|source| OpenError::System {
+            step: "cannot sync the directory of",
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    Ok(database)
+}
+
+/// Makes the tables of a new store, and recognises an old one.
+fn check(database: &Database, path: &Path, key: &MasterKey) -> Result<(), OpenError> {
+    let unreadable = |source: redb::Error| OpenError::Unreadable { path: path.to_owned(), source };
+    let mark = key.derive("cloakroom embedded 1: mark");
+    let transaction = database.begin_write().map_err(|error| unreadable(error.into()))?;
+    {
+        let mut meta = transaction.open_table(META).map_err(|error| unreadable(error.into()))?;
+        let known = |name| -> Result<Option<Vec<u8>>, redb::Error> { Ok(meta.get(name)?.map(|v| v.value().to_vec())) };
+        let (format, marked) = (known("format").map_err(unreadable)?, known("mark").map_err(unreadable)?);
+        match (format.as_deref(), marked) {
+            (None, None) => {
+                meta.insert("format", FORMAT).map_err(|error| unreadable(error.into()))?;
+                meta.insert("mark", mark.as_slice()).map_err(|error| unreadable(error.into()))?;
+            }
+            (Some(FORMAT), Some(marked)) => {
+                if !bool::from(subtle::ConstantTimeEq::ct_eq(&*marked, mark.as_slice())) {
+                    return Err(OpenError::WrongKey { path: path.to_owned() });
+                }
+            }
+            _ => return Err(OpenError::Format { path: path.to_owned() }),
+        }
+        transaction.open_table(SCOPES).map_err(|error| unreadable(error.into()))?;
+        transaction.open_table(SLOTS).map_err(|error| unreadable(error.into()))?;
+    }
+    transaction.commit().map_err(|error| unreadable(error.into()))
+}
+
+/// Rewrites a large file that is mostly free. What goes wrong here changes nothing but the size.
+fn compact(database: &mut Database, path: &Path) {
+    let Ok(size) = File::open(path).and_then(|file| file.metadata()).map(|found| found.len()) else { return };
+    if size < COMPACT_FROM_BYTES {
+        return;
+    }
+    let Ok(stored) = used(database) else { return };
+    if stored < size / 2 {
+        match database.compact() {
+            Ok(_) => tracing::info!(before = size, stored, "the store was compacted"),
+            Err(_) => tracing::warn!("the store could not be compacted; it is larger than it needs to be"),
+        }
+    }
+}
+
+fn used(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let stats = transaction.stats()?;
+    transaction.abort()?;
+    Ok(stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes())
+}

@@ -1,0 +1,1 @@
+//! The embedded store: its files, its seals, its crashes.
