@@ -333,18 +333,35 @@ fn every_value_that_json_can_carry_and_that_is_not_blank_comes_back_byte_identic
     let round_trip = |value: &str| {
         let body = json!({ "value": value, "literal": true }).to_string();
         let mut connection = connection.borrow_mut();
-        assert_eq!(call(&mut connection, "PUT", &path, &body).status, 200);
+        let answer = call(&mut connection, "PUT", &path, &body);
+        assert_eq!(answer.status, 200, "{value:?}: {}", String::from_utf8_lossy(&answer.body));
         let answer = call(&mut connection, "GET", &path, "");
         assert_eq!(json_of(&answer)["value"].as_str().unwrap(), value);
     };
     for value in [
-        "\0", "a\0b", "\"", "\\", "\u{1f}", "\u{7f}", "\r\n", " leading and trailing ", "{{ secret() }}",
-        "$<poc:::zones:>", "null", "{\"a\":1}", "\u{2028}\u{2029}", "\u{fffe}", "🧥🎫", "é e\u{301}", "!template!x",
+        "\0",
+        "a\0b",
+        "\"",
+        "\\",
+        "\u{1f}",
+        "\u{7f}",
+        "a\r\nb\r\n",
+        " leading and trailing ",
+        "{{ secret() }}",
+        "$<poc:::zones:>",
+        "null",
+        "{\"a\":1}",
+        "\u{2028}\u{2029}",
+        "\u{fffe}",
+        "🧥🎫",
+        "é e\u{301}",
+        "!template!x",
     ] {
         round_trip(value);
     }
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 128, ..ProptestConfig::default() });
-    let texts = proptest::collection::vec(any::<char>(), 1..200).prop_map(|chars| chars.into_iter().collect::<String>());
+    let texts =
+        proptest::collection::vec(any::<char>(), 1..200).prop_map(|chars| chars.into_iter().collect::<String>());
     let result = runner.run(&texts, |text| {
         prop_assume!(!text.bytes().all(|b| matches!(b, b' ' | b'\t'..=b'\r')));
         round_trip(&text);
@@ -397,9 +414,7 @@ fn the_admin_listener_answers_probes_and_metrics_and_nothing_else() {
     assert_eq!(get("/readyz").status, 200);
     assert_eq!(get("/api/v1/status").status, 404);
     let metrics = String::from_utf8(get("/metrics").body).unwrap();
-    let names: std::collections::BTreeSet<&str> = metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE "))
-        .collect();
+    let names: std::collections::BTreeSet<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     insta::assert_snapshot!("metrics", names.into_iter().collect::<Vec<_>>().join("\n"));
 }

@@ -171,7 +171,10 @@ fn n6_a_write_whose_outcome_cannot_be_recorded_is_504_and_a_read_503() {
     }
     fifo.empty();
     let answer = call(&mut connection, "GET", &id_path(SECRET), "");
-    assert!(String::from_utf8_lossy(&answer.body).contains("written"), "504 means that it may have happened, and it did");
+    assert!(
+        String::from_utf8_lossy(&answer.body).contains("written"),
+        "504 means that it may have happened, and it did"
+    );
 }
 
 #[test]

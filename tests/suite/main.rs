@@ -1,2 +1,9 @@
-//! x
+//! One module per promise. Test names begin with the acceptance case that they show.
+
+mod api;
+mod audit;
 mod cache;
+mod crash;
+mod permissions;
+mod process;
+mod resources;

@@ -28,10 +28,8 @@ fn endpoints() -> Vec<Endpoint> {
             ("DELETE", Some("onboarding_write"), "", 204),
         ],
     };
-    let open = |path: &str| Endpoint {
-        path: path.to_owned(),
-        methods: vec![("GET", None, "", 200), ("HEAD", None, "", 200)],
-    };
+    let open =
+        |path: &str| Endpoint { path: path.to_owned(), methods: vec![("GET", None, "", 200), ("HEAD", None, "", 200)] };
     vec![
         Endpoint {
             path: secret.clone(),
@@ -118,7 +116,8 @@ fn i2_head_is_get_without_the_body() {
     restore(&mut connection);
     for endpoint in endpoints().iter().filter(|endpoint| endpoint.methods.iter().any(|(name, ..)| *name == "HEAD")) {
         let get = call(&mut connection, "GET", &endpoint.path, "");
-        let get = if get.header("cache-status").is_some() { call(&mut connection, "GET", &endpoint.path, "") } else { get };
+        let get =
+            if get.header("cache-status").is_some() { call(&mut connection, "GET", &endpoint.path, "") } else { get };
         let head = call(&mut connection, "HEAD", &endpoint.path, "");
         assert_eq!(head.status, get.status, "{}", endpoint.path);
         assert!(head.body.is_empty());
@@ -185,8 +184,11 @@ fn i6_one_denied_id_denies_the_whole_batch_and_nothing_is_read() {
 fn set_grants_for(agent: &Agent, scope: &str) {
     let subject = format!("uid:{}", own_uid());
     let rights = RIGHTS.join(", ");
-    fs::write(agent.grants(), format!("grants: [{{subject: \"{subject}\", rights: [{rights}], scopes: [\"{scope}\"]}}]\n"))
-        .unwrap();
+    fs::write(
+        agent.grants(),
+        format!("grants: [{{subject: \"{subject}\", rights: [{rights}], scopes: [\"{scope}\"]}}]\n"),
+    )
+    .unwrap();
     agent.signal(Signal::SIGHUP);
     eventually(std::time::Duration::from_secs(10), "the new grants", || {
         let answer = Connection::open(&agent.socket()).request("GET", "/api/v1/whoami?scope=poc", &[], b"");
@@ -243,7 +245,11 @@ fn a_uid_that_is_not_allowed_to_connect_gets_no_answer() {
     if !nix::unistd::getuid().is_root() {
         return;
     }
-    let agent = Agent::start(Options { uid: Some(4711), grants: cloakroom_tests::agent::grant_everything(0), ..Options::default() });
+    let agent = Agent::start(Options {
+        uid: Some(4711),
+        grants: cloakroom_tests::agent::grant_everything(0),
+        ..Options::default()
+    });
     // Root passes every file mode, so only the peer's uid is left to refuse it.
     let answer = Connection::open(&agent.socket()).try_request("GET", "/api/v1/whoami", &[], b"");
     assert!(answer.is_none(), "an uid outside listen.allowUids was answered");

@@ -3,8 +3,12 @@
 //! Unknown and duplicate members, trailing bytes, a byte order mark, an unpaired surrogate and everything that is no
 //! JSON are errors. A nested value where a string belongs ends the parse at its first byte, so depth costs nothing.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::secret::SecretValue;
 use crate::slots::Strategy;
@@ -48,7 +52,7 @@ pub struct OnboardBody {
     pub strategy: Strategy,
     /// Values to store.
     #[serde(default)]
-    pub secrets: Vec<NamedValue>,
+    pub secrets: Vec<Object<NamedValue>>,
 }
 
 /// One entry of an onboarding request.
@@ -62,16 +66,40 @@ pub struct NamedValue {
 }
 
 /// A member that may be missing but, when it is there, is a string: `null` is no string.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
 }
 
-/// Reads one JSON document and nothing after it.
+/// A JSON object. serde's derived types take an array of their members' values as well, which no document promises.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+/// Reads one JSON object and nothing after it.
 ///
 /// # Errors
 /// [`BodyError`] with the position.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
-    serde_json::from_slice(bytes).map_err(|error| BodyError { line: error.line(), column: error.column() })
+    let parsed: Result<Object<T>, _> = serde_json::from_slice(bytes);
+    parsed.map(|object| object.0).map_err(|error| BodyError { line: error.line(), column: error.column() })
 }
 
 /// As [`parse`], where the whole body may be left out.

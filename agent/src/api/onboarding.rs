@@ -16,8 +16,11 @@ impl Call<'_> {
         let operations = &self.api.operations;
         let permit = operations.permit_onboard(self.context, Operation::Onboard, scope.clone()).await?;
         let parsed: body::OnboardBody = body::parse_optional(&body.read().await?)?;
-        let entries =
-            parsed.secrets.into_iter().map(|named| OnboardEntry { name: named.name, value: named.value }).collect();
+        let entries = parsed
+            .secrets
+            .into_iter()
+            .map(|body::Object(named)| OnboardEntry { name: named.name, value: named.value })
+            .collect();
         let items = operations.onboard(self.context, permit, parsed.strategy, entries).await?;
         let items: Vec<_> = items.iter().map(|item| line(&scope, item)).collect();
         answer::json(StatusCode::OK, &serde_json::json!({ "items": items }))

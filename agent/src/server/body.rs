@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
 use super::in_flight::{InFlight, Reservation};
-use super::table::State;
+use super::table::{BodyState, State};
 
 /// Room for a body whose length was not announced.
 const FIRST_BYTES: usize = 16 * 1024;
@@ -69,7 +69,7 @@ impl RequestBody {
         in_flight: InFlight,
         state: Arc<State>,
     ) -> Self {
-        state.set_body_open(!incoming.is_end_stream());
+        state.set_body(if incoming.is_end_stream() { BodyState::Read } else { BodyState::Unread });
         Self { incoming, limit, deadline: Deadline { at: Instant::now() + within, timer: None }, in_flight, state }
     }
 
@@ -78,6 +78,12 @@ impl RequestBody {
     /// # Errors
     /// [`BodyError`]; what was read is gone, and the connection will close.
     pub async fn read(mut self) -> Result<BodyBytes, BodyError> {
+        let result = self.read_all().await;
+        self.state.set_body(if result.is_ok() { BodyState::Read } else { BodyState::Refused });
+        result
+    }
+
+    async fn read_all(&mut self) -> Result<BodyBytes, BodyError> {
         if self.incoming.is_end_stream() {
             return Ok(BodyBytes { bytes: Zeroizing::new(Vec::new()), _reservation: None });
         }
@@ -95,7 +101,6 @@ impl RequestBody {
             }
             body.push(&data, self.limit, &self.in_flight)?;
         }
-        self.state.set_body_open(false);
         Ok(body)
     }
 }

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 
 use super::body::RequestBody;
 use super::refusal;
-use super::table::{Phase, State};
+use super::table::{BodyState, Phase, State};
 use super::wire::Wire;
 use super::{Handler, Shared};
 
@@ -46,7 +46,7 @@ pub(super) async fn serve<H: Handler>(shared: &Arc<Shared<H>>, caller: Arc<H::Ca
         .max_buf_size(shared.settings.header_bytes.max(8 * 1024))
         .serve_connection(wire, service)
         .await;
-    if served.is_err() || state.body_open() {
+    if served.is_err() || state.body() != BodyState::Read {
         linger(state).await;
     }
 }
@@ -69,7 +69,7 @@ async fn answer<H: Handler>(
         });
         caught(shared.handler.handle(caller, request)).await.unwrap_or_else(|Panicked| shared.handler.panicked())
     };
-    if closing || state.draining() || state.body_open() && response.status().is_client_error() {
+    if closing || state.draining() || state.body() == BodyState::Refused {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

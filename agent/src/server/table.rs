@@ -36,6 +36,18 @@ pub(super) enum Phase {
     Answer,
 }
 
+/// What became of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum BodyState {
+    /// To its end, or there was none.
+    Read,
+    /// Nobody has asked for it yet. hyper skips it where it has arrived already, and closes otherwise.
+    Unread,
+    /// Given up in the middle: the connection cannot go on.
+    Refused,
+}
+
 /// One connection, as the sweeper sees it.
 pub(super) struct State {
     pub(super) stream: Arc<UnixStream>,
@@ -44,7 +56,7 @@ pub(super) struct State {
     /// When the last answer ended, or the connection began.
     without_head_since: AtomicU64,
     served: AtomicBool,
-    body_open: AtomicBool,
+    body: AtomicU8,
     draining: Arc<AtomicBool>,
     table: Arc<Inner>,
 }
@@ -78,13 +90,17 @@ impl State {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether a body has begun and was not read to its end.
-    pub(super) fn body_open(&self) -> bool {
-        self.body_open.load(Ordering::Relaxed)
+    /// How far the body of the last request was read.
+    pub(super) fn body(&self) -> BodyState {
+        match self.body.load(Ordering::Relaxed) {
+            0 => BodyState::Read,
+            1 => BodyState::Unread,
+            _ => BodyState::Refused,
+        }
     }
 
-    pub(super) fn set_body_open(&self, open: bool) {
-        self.body_open.store(open, Ordering::Relaxed);
+    pub(super) fn set_body(&self, body: BodyState) {
+        self.body.store(body as u8, Ordering::Relaxed);
     }
 
     /// Tells the peer that nothing more will come.
@@ -218,7 +234,7 @@ impl Table {
             since: AtomicU64::new(nanos(now)),
             without_head_since: AtomicU64::new(nanos(now)),
             served: AtomicBool::new(false),
-            body_open: AtomicBool::new(false),
+            body: AtomicU8::new(BodyState::Read as u8),
             draining: Arc::clone(&self.0.draining),
             table: Arc::clone(&self.0),
         });
