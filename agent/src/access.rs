@@ -67,9 +67,7 @@ impl fmt::Debug for Subject {
 const OVERFLOW_UID: u32 = 65534;
 
 /// What a caller wants to do. None implies another.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Right {
     /// Resolve.

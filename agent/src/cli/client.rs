@@ -7,12 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyperlocal::{UnixClientExt as _, UnixConnector};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
-use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::environment::Environment;
@@ -68,19 +66,27 @@ impl Client {
     /// One call: a success's body, or the reason why there is none.
     pub(super) async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, CliError> {
         let exchange = async {
-            let stream = UnixStream::connect(&self.socket)
-                .await
-                .map_err(|source| CliError::Connect { socket: self.socket.clone(), source })?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(CliError::Broken)?;
-            // Ends with the sender; what it ends with, the sender reports.
-            drop(TaskTracker::new().spawn(connection));
-            let answer = sender.send_request(request(method, path, body)).await.map_err(CliError::Broken)?;
+            let client: HttpClient<UnixConnector, Full<Bytes>> = HttpClient::unix();
+            let uri = hyperlocal::Uri::new(&self.socket, path).into();
+            let answer = client.request(request(method, uri, body)).await.map_err(|error| self.failure(error))?;
             let status = answer.status();
             let id = request_id(&answer);
             let text = collect(answer.into_body()).await?;
             if status.is_success() { Ok(Answer(text)) } else { Err(refusal(status, id, &text)) }
         };
         tokio::time::timeout(self.deadline, exchange).await.map_err(|_| CliError::NoAnswer)?
+    }
+
+    /// Tells "nobody is there" from "somebody was": only the first has a cause that the user can mend.
+    fn failure(&self, error: hyper_util::client::legacy::Error) -> CliError {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(reason) = cause {
+            if let Some(source) = reason.downcast_ref::<std::io::Error>().filter(|_| error.is_connect()) {
+                return CliError::Connect { socket: self.socket.clone(), source: source.kind().into() };
+            }
+            cause = reason.source();
+        }
+        CliError::Broken(error.into())
     }
 }
 
@@ -99,7 +105,12 @@ impl Answer {
 
 /// Everything that a command awaits runs on the thread that started it.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Reads of the store that are not in memory; more at once would only wait for the same disk.
+        .max_blocking_threads(4)
+        .build()
+        .map_err(CliError::Runtime)
 }
 
 /// One segment of a path. Everything is escaped, so that a `/` in an id stays inside its segment.
@@ -119,11 +130,12 @@ fn known_socket(environment: &Environment) -> Result<PathBuf, CliError> {
     Err(CliError::NoSocket { tried: tried.join(" or ") })
 }
 
-fn request(method: Method, path: &str, body: Option<Bytes>) -> Request<Full<Bytes>> {
+fn request(method: Method, uri: http::Uri, body: Option<Bytes>) -> Request<Full<Bytes>> {
     let has_body = body.is_some();
     let mut request = Request::new(Full::new(body.unwrap_or_default()));
     *request.method_mut() = method;
-    *request.uri_mut() = path.parse().expect("a path of escaped segments must be a URI");
+    // The URI's authority is the socket's path in hexadecimal digits, which is nobody's Host.
+    *request.uri_mut() = uri;
     let headers = request.headers_mut();
     headers.insert(header::HOST, HeaderValue::from_static("localhost"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, application/problem+json"));
@@ -140,7 +152,7 @@ async fn collect(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, CliError> {
     }
     let mut text = Zeroizing::new(Vec::with_capacity(announced));
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(CliError::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| CliError::Broken(error.into()))?.into_data() else { continue };
         if text.len() + data.len() > ANSWER_BYTES {
             return Err(CliError::Oversized);
         }

@@ -56,7 +56,7 @@ pub(super) enum CliError {
     #[error("cannot connect to {}", socket.display())]
     Connect { socket: PathBuf, source: io::Error },
     #[error("the connection to the agent broke")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the agent did not answer in time")]
     NoAnswer,
     #[error("the agent answered with more than it may")]

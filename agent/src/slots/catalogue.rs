@@ -3,7 +3,7 @@
 use crate::id::{Location, ScopeKind, Slot};
 
 /// What a slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SlotKind {
     /// One text.
@@ -13,7 +13,7 @@ pub enum SlotKind {
 }
 
 /// What onboarding puts into a slot that is absent and not named by the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Initial {
     /// Nothing.
