@@ -7,3 +7,4 @@ mod crash;
 mod permissions;
 mod process;
 mod resources;
+mod upgrade;
