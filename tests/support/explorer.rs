@@ -96,7 +96,7 @@ fn enumerate(scenario: &Scenario, most: usize) -> Report {
 
 fn sample(scenario: &Scenario, seed: u64, schedules: usize) -> Report {
     let mut report = Report { schedules: 0, complete: false, longest: 0 };
-    let mut seen = HashSet::new();
+    let mut distinct = HashSet::new();
     let mut draws: u64 = 0;
     // A scenario may have fewer schedules than were asked for.
     while report.schedules < schedules && draws < 4 * schedules as u64 + 100 {
@@ -105,7 +105,7 @@ fn sample(scenario: &Scenario, seed: u64, schedules: usize) -> Report {
         let made = run(scenario, Chooser { prefix: &[], random, made: Vec::new() });
         let mut hasher = DefaultHasher::new();
         made.hash(&mut hasher);
-        if seen.insert(hasher.finish()) {
+        if distinct.insert(hasher.finish()) {
             report.schedules += 1;
             report.longest = report.longest.max(made.len());
         }

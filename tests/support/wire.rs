@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Longer than every deadline of the agent, so that a test fails by what it sees and not by waiting.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The only fields that an answer of the API may carry: anything else would be something that nobody decided to send.
 const KNOWN_FIELDS: [&str; 11] = [

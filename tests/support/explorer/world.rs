@@ -42,6 +42,9 @@ pub(super) enum Step {
     Leave(usize),
 }
 
+/// For each read, the version and whether there was a value.
+type Seen = Result<Vec<(u64, bool)>, BackendError>;
+
 /// What a call wants of the store.
 enum Wish {
     Read(Vec<String>),
@@ -58,7 +61,7 @@ enum Progress {
 struct Call {
     wish: Wish,
     progress: Progress,
-    answer: Option<oneshot::Sender<Result<Vec<(u64, bool)>, BackendError>>>,
+    answer: Option<oneshot::Sender<Seen>>,
 }
 
 /// The versions of each slot that were a deletion, and the newest.
@@ -239,7 +242,7 @@ impl Store {
         }
     }
 
-    fn call(&mut self, wish: Wish) -> oneshot::Receiver<Result<Vec<(u64, bool)>, BackendError>> {
+    fn call(&mut self, wish: Wish) -> oneshot::Receiver<Seen> {
         let (sender, receiver) = oneshot::channel();
         self.calls.push(Call { wish, progress: Progress::Held, answer: Some(sender) });
         receiver
@@ -252,7 +255,7 @@ struct Held {
 }
 
 impl Held {
-    async fn call(&self, wish: Wish) -> Result<Vec<(u64, bool)>, BackendError> {
+    async fn call(&self, wish: Wish) -> Seen {
         let answer = self.store.lock().unwrap().call(wish);
         answer.await.unwrap_or(Err(BackendError::Misbehaved))
     }
