@@ -87,13 +87,14 @@ impl Api {
         let call = Call { api: self, context, parts: &parts, parameters };
         match operation {
             ApiOperation::Get => call.get_secret().await,
-            ApiOperation::Batch => call.get_secrets().await,
-            ApiOperation::Put => call.put_secret(body).await,
-            ApiOperation::Rotate => call.rotate_secret(body).await,
-            ApiOperation::Delete => call.delete_secret().await,
-            ApiOperation::Onboard => call.onboard(route, body).await,
-            ApiOperation::Offboard => call.offboard(route).await,
-            ApiOperation::Whoami => call.whoami().await,
+            // Boxed, so that a cached read does not carry room for the state of everything else.
+            ApiOperation::Batch => Box::pin(call.get_secrets()).await,
+            ApiOperation::Put => Box::pin(call.put_secret(body)).await,
+            ApiOperation::Rotate => Box::pin(call.rotate_secret(body)).await,
+            ApiOperation::Delete => Box::pin(call.delete_secret()).await,
+            ApiOperation::Onboard => Box::pin(call.onboard(route, body)).await,
+            ApiOperation::Offboard => Box::pin(call.offboard(route)).await,
+            ApiOperation::Whoami => Box::pin(call.whoami()).await,
             ApiOperation::Status => call.status(),
             ApiOperation::OpenApi => Ok(answer::document(OPENAPI)),
             ApiOperation::Unrouted => Err(ApiError::not_found()),

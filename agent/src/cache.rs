@@ -70,8 +70,8 @@ struct Inner {
 
 /// What memory has to say about a request.
 enum Known {
-    /// The answer.
-    Answer(Result<Served, BackendError>),
+    /// The answer, and whether it is time to fetch it again.
+    Answer(Result<Served, BackendError>, bool),
     /// Ask the backend.
     Unknown,
     /// There is a value, and the caller has reason to believe in another one.
@@ -122,9 +122,11 @@ impl Cache {
     #[must_use]
     pub fn peek(&self, permit: &ReadPermit, asked: &Checksum) -> Option<Result<Served, BackendError>> {
         match self.inner.known(permit.location(), asked) {
-            Known::Answer(answer) => {
+            Known::Answer(answer, due) => {
                 self.inner.metrics.hits.inc();
-                self.inner.refresh_if_due(permit);
+                if due {
+                    self.inner.refresh(permit);
+                }
                 Some(answer)
             }
             Known::Unknown | Known::Differs(_) => None,
@@ -151,7 +153,7 @@ impl Cache {
             let mut places = Vec::with_capacity(wanted.len());
             for (permit, asked) in &wanted {
                 places.push(match self.inner.known(permit.location(), asked) {
-                    Known::Answer(answer) => {
+                    Known::Answer(answer, _) => {
                         self.inner.metrics.hits.inc();
                         Place::Known(answer)
                     }
@@ -237,14 +239,14 @@ impl Inner {
         let now = self.clock.now();
         let Some(ttl_left) = self.ttl_left(&stored, now) else { return Known::Unknown };
         match stored.found() {
-            Err(missing) => Known::Answer(Err(missing)),
+            Err(missing) => Known::Answer(Err(missing), false),
             Ok(entry) if asked.is_empty() || entry.checksum() == asked => {
-                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)))
+                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)), now >= stored.refresh_at)
             }
             // A refetch for this very reason is under way: its answer is the better one.
             Ok(_) if self.flights.has_latest(location) => Known::Differs(stored),
             Ok(entry) if stored.is_settled(asked, now, FORCED_INTERVAL) => {
-                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)))
+                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)), now >= stored.refresh_at)
             }
             Ok(_) => Known::Differs(stored),
         }

@@ -15,6 +15,7 @@ mod wire;
 mod tests;
 
 use std::future::Future;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,6 @@ use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
 use crate::listener::BoundSocket;
 use crate::peer::Peer;
 
@@ -90,7 +90,6 @@ struct Shared<H> {
     settings: ServerSettings,
     table: Table,
     in_flight: InFlight,
-    clock: Clock,
 }
 
 /// Serves until `stop`, then lets what is in flight end within the drain's deadline.
@@ -108,7 +107,7 @@ pub async fn serve<H: Handler>(
 ) -> std::io::Result<()> {
     let table = metrics.table;
     table.set_capacity(settings.connections);
-    let shared = Arc::new(Shared { handler, settings, table, in_flight, clock: Clock::Boot });
+    let shared = Arc::new(Shared { handler, settings, table, in_flight });
     let connections = TaskTracker::new();
     let sweeping = tasks.spawn(sweep(Arc::clone(&shared)));
     loop {
@@ -143,7 +142,7 @@ async fn sweep<H: Handler>(shared: Arc<Shared<H>>) {
     loop {
         shared.table.occupied().await;
         tokio::time::sleep(SWEEP).await;
-        shared.table.sweep(shared.clock.now(), &shared.settings);
+        shared.table.sweep(&shared.settings);
     }
 }
 
@@ -151,10 +150,10 @@ fn admit<H: Handler>(shared: &Arc<Shared<H>>, stream: UnixStream, connections: &
     // A peer that has gone already, or that may not connect, gets no answer: there is nobody to give one to.
     let Ok(peer) = Peer::of(&stream) else { return };
     let Some(caller) = shared.handler.admit(peer) else { return };
-    let Room { state, guard } = shared.table.add(Arc::new(stream), shared.clock.now());
+    let Room { state, guard } = shared.table.add(stream.as_raw_fd());
     let shared = Arc::clone(shared);
     connections.spawn(async move {
-        connection::serve(&shared, Arc::new(caller), &state).await;
+        connection::serve(&shared, Arc::new(caller), stream, &state).await;
         drop(guard);
     });
 }

@@ -108,7 +108,7 @@ impl Queue {
         } else {
             line::push(&mut state.filling, &mut state.stamp, Timestamp::now(), record);
             state.appended += (state.filling.len() - before) as u64;
-            Stage::Fresh
+            if state.device.shares() { Stage::Fresh } else { Stage::Shared }
         };
         Recording { queue: self, end: state.appended, phase: record.phase, stage: first }
     }

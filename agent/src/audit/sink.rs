@@ -23,6 +23,9 @@ pub(super) trait Device: Send + Sync {
     /// Whether a write never makes the writer wait for a device or a reader.
     fn prompt(&self) -> bool;
 
+    /// Whether a write costs enough for requests to share one.
+    fn shares(&self) -> bool;
+
     /// Waits until a write may succeed, at most so long.
     fn wait(&self, at_most: Duration);
 
@@ -42,6 +45,7 @@ pub(super) struct Sink {
     path: Option<PathBuf>,
     status: FileStat,
     prompt: bool,
+    discards: bool,
 }
 
 impl Sink {
@@ -64,16 +68,17 @@ impl Sink {
         if path.is_some() && ![SFlag::S_IFREG, SFlag::S_IFIFO, SFlag::S_IFCHR].contains(&kind) {
             return Err(AuditOpenError::Kind);
         }
+        // /dev/null is 1:3 (Documentation/admin-guide/devices.txt) and drops what it gets.
+        let discards = kind == SFlag::S_IFCHR && (major(status.st_rdev), minor(status.st_rdev)) == (1, 3);
         let prompt = match kind {
-            // /dev/null is 1:3 (Documentation/admin-guide/devices.txt) and drops what it gets.
-            SFlag::S_IFCHR => (major(status.st_rdev), minor(status.st_rdev)) == (1, 3),
+            SFlag::S_IFCHR => discards,
             // A write to tmpfs copies into the page cache and has no write-back to wait for. Any other file system may
             // make the writer wait for its journal or for dirty pages to drain (balance_dirty_pages), and a pipe, a
             // terminal or a socket for its reader.
             SFlag::S_IFREG => fstatfs(&fd).is_ok_and(|file_system| file_system.filesystem_type() == TMPFS_MAGIC),
             _ => false,
         };
-        Ok(Self { fd, path, status, prompt })
+        Ok(Self { fd, path, status, prompt, discards })
     }
 }
 
@@ -84,6 +89,10 @@ impl Device for Sink {
 
     fn prompt(&self) -> bool {
         self.prompt
+    }
+
+    fn shares(&self) -> bool {
+        !self.discards
     }
 
     fn wait(&self, at_most: Duration) {

@@ -79,6 +79,10 @@ impl Device for Scripted {
         self.prompt
     }
 
+    fn shares(&self) -> bool {
+        true
+    }
+
     fn wait(&self, _at_most: Duration) {}
 
     fn reopen(&self) -> Option<Result<Box<dyn Device>, AuditOpenError>> {

@@ -233,11 +233,7 @@ impl Inner {
     }
 
     /// Fetches ahead of need what is near the end of its time and still asked for.
-    pub(super) fn refresh_if_due(self: &Arc<Self>, permit: &ReadPermit) {
-        let Some(stored) = self.entries.get(permit.location()) else { return };
-        if self.clock.now() < stored.refresh_at || stored.found().is_err() {
-            return;
-        }
+    pub(super) fn refresh(self: &Arc<Self>, permit: &ReadPermit) {
         let mut departures = Departures::default();
         // A refusal for want of room is no loss: the value is still fresh.
         if self.board(permit, &Checksum::default(), Freshness::Any, &mut departures).is_ok()

@@ -27,7 +27,7 @@ impl Operations {
             Ok(permit) => permit,
             Err(refused) => {
                 let target = Refusal::Secrets(&[&refused.target]);
-                return Err(self.record_refusal(context, Operation::Get, target, refused.error).await);
+                return Err(Box::pin(self.record_refusal(context, Operation::Get, target, refused.error)).await);
             }
         };
         if let Some(found) = self.cache.peek(&permit, &asked) {

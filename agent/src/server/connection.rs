@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
 
 use super::body::RequestBody;
 use super::refusal;
@@ -27,9 +30,14 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Serves until the peer leaves, the connection is told to close, or the sweeper ends it.
-pub(super) async fn serve<H: Handler>(shared: &Arc<Shared<H>>, caller: Arc<H::Caller>, state: &Arc<State>) {
+pub(super) async fn serve<H: Handler>(
+    shared: &Arc<Shared<H>>,
+    caller: Arc<H::Caller>,
+    stream: UnixStream,
+    state: &Arc<State>,
+) {
     let answers = Arc::new(AtomicU64::new(0));
-    let wire = Wire::new(Arc::clone(state), shared.settings.header_bytes, Arc::clone(&answers));
+    let wire = Wire::new(stream, Arc::clone(state), shared.settings.header_bytes, Arc::clone(&answers));
     let service = service_fn(|request| {
         let (shared, caller, state) = (Arc::clone(shared), Arc::clone(&caller), Arc::clone(state));
         let answers = Arc::clone(&answers);
@@ -44,10 +52,16 @@ pub(super) async fn serve<H: Handler>(shared: &Arc<Shared<H>>, caller: Arc<H::Ca
         // The sweeper does this without a timer for each request.
         .header_read_timeout(None)
         .max_buf_size(shared.settings.header_bytes.max(8 * 1024))
-        .serve_connection(wire, service)
+        // While a request is worked on, hyper would read to see whether the caller has left; nothing would come of it.
+        .half_close(true)
+        .serve_connection(TokioIo::new(wire), service)
         .await;
-    if served.is_err() || state.body() != BodyState::Read {
-        linger(state).await;
+    // hyper has told the peer that nothing more will come, and let the stream go.
+    if let Some(stream) = state.take_stream() {
+        if served.is_err() || state.body() != BodyState::Read {
+            linger(&stream).await;
+        }
+        state.forget();
     }
 }
 
@@ -81,7 +95,7 @@ struct Panicked;
 /// where they are poisoned, so nothing half-done is seen.
 async fn caught<F: Future>(work: F) -> Result<F::Output, Panicked> {
     let mut work = pin!(work);
-    std::future::poll_fn(|context| match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+    poll_fn(|context| match std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
         Ok(poll) => poll.map(Ok),
         Err(_payload) => Poll::Ready(Err(Panicked)),
     })
@@ -89,13 +103,12 @@ async fn caught<F: Future>(work: F) -> Result<F::Output, Panicked> {
 }
 
 /// Reads and forgets what a refused sender still sends, until it stops.
-async fn linger(state: &State) {
-    state.close_writing();
+async fn linger(stream: &UnixStream) {
     let rest = async {
         let mut buffer = vec![0_u8; 16 * 1024];
         let mut total = 0;
-        while total < LINGER_BYTES && state.stream.readable().await.is_ok() {
-            match state.stream.try_read(&mut buffer) {
+        while total < LINGER_BYTES && stream.readable().await.is_ok() {
+            match stream.try_read(&mut buffer) {
                 Ok(0) => return,
                 Ok(count) => total += count,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}

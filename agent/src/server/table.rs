@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Shutdown;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nix::sys::socket::{Shutdown, shutdown};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::family::Family;
@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use super::ServerSettings;
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 
 /// How long a connection may rest between two requests. Longer than the pools of common clients keep one (90 s), so
 /// that it is the client who closes and no request is lost to the race.
@@ -50,11 +50,15 @@ pub(super) enum BodyState {
 
 /// One connection, as the sweeper sees it.
 pub(super) struct State {
-    pub(super) stream: Arc<UnixStream>,
+    /// None once the stream is closed: a number that may be somebody else's by now.
+    descriptor: Mutex<Option<RawFd>>,
+    left: Mutex<Option<UnixStream>>,
     phase: AtomicU8,
     since: AtomicU64,
-    /// When the last answer ended, or the connection began.
-    without_head_since: AtomicU64,
+    /// When the connection began.
+    began: u64,
+    /// Orders connections by when their last answer ended, or they began.
+    rested: AtomicU64,
     served: AtomicBool,
     body: AtomicU8,
     draining: Arc<AtomicBool>,
@@ -67,10 +71,9 @@ impl State {
         if self.phase.swap(phase as u8, Ordering::Relaxed) == phase as u8 {
             return;
         }
-        let now = nanos(self.table.clock.now());
-        self.since.store(now, Ordering::Relaxed);
+        self.since.store(self.table.now.load(Ordering::Relaxed), Ordering::Relaxed);
         if phase == Phase::Idle {
-            self.without_head_since.store(now, Ordering::Relaxed);
+            self.rested.store(self.table.next(), Ordering::Relaxed);
             self.served.store(true, Ordering::Relaxed);
             self.table.made_room();
         }
@@ -103,20 +106,28 @@ impl State {
         self.body.store(body as u8, Ordering::Relaxed);
     }
 
-    /// Tells the peer that nothing more will come.
-    pub(super) fn close_writing(&self) {
-        self.shut(Shutdown::Write);
+    /// hyper is done with the stream.
+    pub(super) fn leave_stream(&self, stream: UnixStream) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+    }
+
+    /// The stream, once hyper is done with it.
+    pub(super) fn take_stream(&self) -> Option<UnixStream> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The stream is about to be closed.
+    pub(super) fn forget(&self) {
+        *self.descriptor.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Ends the connection in `direction`; its task sees an end of file or a broken pipe.
     fn shut(&self, direction: Shutdown) {
-        let how = match direction {
-            Shutdown::Read => nix::sys::socket::Shutdown::Read,
-            Shutdown::Write => nix::sys::socket::Shutdown::Write,
-            Shutdown::Both => nix::sys::socket::Shutdown::Both,
-        };
-        // The only error is that the peer has gone already.
-        let _gone = nix::sys::socket::shutdown(self.stream.as_raw_fd(), how);
+        let descriptor = self.descriptor.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(descriptor) = *descriptor {
+            // The only error is that the peer has gone already.
+            let _gone = shutdown(descriptor, direction);
+        }
     }
 }
 
@@ -126,6 +137,8 @@ pub(super) struct Table(Arc<Inner>);
 
 struct Inner {
     clock: Clock,
+    /// The time as of the last sweep or accept: exact enough for deadlines of seconds, and free for each request.
+    now: AtomicU64,
     capacity: AtomicUsize,
     connections: Mutex<HashMap<u64, Arc<State>>>,
     next: AtomicU64,
@@ -141,6 +154,17 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<State>>> {
         // No code that can panic runs under this lock.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next of a sequence.
+    fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn tick(&self) -> u64 {
+        let now = nanos_of(self.clock.now().since_boot());
+        self.now.store(now, Ordering::Relaxed);
+        now
     }
 
     fn made_room(&self) {
@@ -172,6 +196,7 @@ impl Default for Table {
     fn default() -> Self {
         Self(Arc::new(Inner {
             clock: Clock::Boot,
+            now: AtomicU64::new(0),
             capacity: AtomicUsize::new(0),
             connections: Mutex::new(HashMap::new()),
             next: AtomicU64::new(0),
@@ -212,7 +237,7 @@ impl Table {
         let longest = connections
             .iter()
             .filter(|(_, state)| matches!(state.phase(), Phase::Idle | Phase::Head))
-            .min_by_key(|(_, state)| state.without_head_since.load(Ordering::Relaxed))
+            .min_by_key(|(_, state)| state.rested.load(Ordering::Relaxed))
             .map(|(key, _)| *key);
         let Some(state) = longest.and_then(|key| connections.remove(&key)) else { return false };
         state.shut(Shutdown::Both);
@@ -227,38 +252,42 @@ impl Table {
     }
 
     /// Takes a connection in.
-    pub(super) fn add(&self, stream: Arc<UnixStream>, now: Moment) -> Room {
+    pub(super) fn add(&self, descriptor: RawFd) -> Room {
+        let (now, key) = (self.0.tick(), self.0.next());
         let state = Arc::new(State {
-            stream,
+            descriptor: Mutex::new(Some(descriptor)),
+            left: Mutex::new(None),
             phase: AtomicU8::new(Phase::Idle as u8),
-            since: AtomicU64::new(nanos(now)),
-            without_head_since: AtomicU64::new(nanos(now)),
+            since: AtomicU64::new(now),
+            began: now,
+            rested: AtomicU64::new(key),
             served: AtomicBool::new(false),
             body: AtomicU8::new(BodyState::Read as u8),
             draining: Arc::clone(&self.0.draining),
             table: Arc::clone(&self.0),
         });
-        let key = self.0.next.fetch_add(1, Ordering::Relaxed);
         self.0.lock().insert(key, Arc::clone(&state));
         self.0.arrived.notify_one();
         Room { state, guard: Guard { table: Arc::clone(&self.0), key } }
     }
 
     /// Ends what has waited too long.
-    pub(super) fn sweep(&self, now: Moment, settings: &ServerSettings) {
+    pub(super) fn sweep(&self, settings: &ServerSettings) {
+        let now = self.0.tick();
         let connections = self.0.lock();
         for state in connections.values() {
             let served = state.served.load(Ordering::Relaxed);
+            let since = state.since.load(Ordering::Relaxed);
             let (limit, since) = match state.phase() {
-                Phase::Idle if served => (IDLE, &state.since),
-                Phase::Head if served => (settings.header_timeout, &state.since),
+                Phase::Idle if served => (IDLE, since),
+                Phase::Head if served => (settings.header_timeout, since),
                 // The first head has its time from the connection on, so that silence is no way around it.
-                Phase::Idle | Phase::Head => (settings.header_timeout, &state.without_head_since),
-                Phase::Answer => (settings.answer_timeout, &state.since),
+                Phase::Idle | Phase::Head => (settings.header_timeout, state.began),
+                Phase::Answer => (settings.answer_timeout, since),
                 // The body and the work have deadlines of their own, which end in an answer.
                 Phase::Request => continue,
             };
-            if nanos(now).saturating_sub(since.load(Ordering::Relaxed)) >= nanos_of(limit) {
+            if now.saturating_sub(since) >= nanos_of(limit) {
                 state.shut(Shutdown::Both);
             }
         }
@@ -280,10 +309,6 @@ impl Table {
             state.shut(Shutdown::Both);
         }
     }
-}
-
-fn nanos(moment: Moment) -> u64 {
-    nanos_of(moment.since_boot())
 }
 
 fn nanos_of(duration: std::time::Duration) -> u64 {

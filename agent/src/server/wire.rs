@@ -3,42 +3,49 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
 use super::framing::Framing;
 use super::table::{Phase, State};
-
-/// Most bytes that are read at once; a head or a small body is far shorter, and a larger body comes in pieces.
-const READ_BYTES: usize = 8 * 1024;
 
 /// What no parser takes for part of a request head or of a body's framing: hyper answers 400 to it, in its turn.
 const POISON: &[u8] = b"\0";
 
 /// A connection for hyper.
 pub(super) struct Wire {
+    /// None only while this is dropped.
+    stream: Option<UnixStream>,
     state: Arc<State>,
     framing: Framing,
     /// A malformed request was seen: hyper has got the poison, and nothing comes after it.
     ended: bool,
-    answers: Arc<std::sync::atomic::AtomicU64>,
+    answers: Arc<AtomicU64>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.state.leave_stream(stream);
+        }
+    }
 }
 
 impl Wire {
-    pub(super) fn new(state: Arc<State>, head_bytes: usize, answers: Arc<std::sync::atomic::AtomicU64>) -> Self {
-        Self { state, framing: Framing::new(head_bytes), ended: false, answers }
+    pub(super) fn new(stream: UnixStream, state: Arc<State>, head_bytes: usize, answers: Arc<AtomicU64>) -> Self {
+        Self { stream: Some(stream), state, framing: Framing::new(head_bytes), ended: false, answers }
     }
 
-    fn stream(&self) -> &UnixStream {
-        &self.state.stream
+    fn stream(&mut self) -> io::Result<Pin<&mut UnixStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Where the connection stands after bytes came in or went out.
     fn settle(&self) {
-        let answered = self.answers.load(std::sync::atomic::Ordering::Relaxed);
-        self.state.enter(if self.framing.heads() > answered {
+        self.state.enter(if self.framing.heads() > self.answers.load(Ordering::Relaxed) {
             Phase::Request
         } else if self.framing.in_head() {
             Phase::Head
@@ -48,47 +55,32 @@ impl Wire {
     }
 }
 
-impl Read for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.ended || cursor.remaining() == 0 {
+        // A byte of room for the poison is a byte of room for what it replaces.
+        if this.ended || buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        // Our own buffer first: hyper's is not initialised, and to initialise it would cost what this copy costs.
-        let mut buffer = [0_u8; READ_BYTES];
-        let room = cursor.remaining().min(READ_BYTES);
-        let room = buffer.get_mut(..room).unwrap_or_default();
-        let count = loop {
-            ready!(this.stream().poll_read_ready(cx))?;
-            match this.stream().try_read(room) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => break other?,
-            }
-        };
-        let bytes = room.get(..count).unwrap_or_default();
-        match this.framing.push(bytes) {
-            Ok(()) => cursor.put_slice(bytes),
-            Err(malformed) => {
-                this.ended = true;
-                cursor.put_slice(bytes.get(..malformed.plain).unwrap_or_default());
-                cursor.put_slice(POISON);
-            }
+        let before = buffer.filled().len();
+        ready!(this.stream()?.poll_read(cx, buffer))?;
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(()));
         }
-        if !bytes.is_empty() {
-            this.settle();
+        if let Err(malformed) = this.framing.push(bytes) {
+            this.ended = true;
+            buffer.set_filled(before + malformed.plain);
+            buffer.put_slice(POISON);
         }
+        this.settle();
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for Wire {
+impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.stream().try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.stream().poll_write_ready(cx))?,
-                other => return Poll::Ready(other),
-            }
-        }
+        self.get_mut().stream()?.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -96,12 +88,7 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            match self.stream().try_write_vectored(slices) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.stream().poll_write_ready(cx))?,
-                other => return Poll::Ready(other),
-            }
-        }
+        self.get_mut().stream()?.poll_write_vectored(cx, slices)
     }
 
     /// hyper keeps an answer's bytes as they are where this is so; it would copy them into a buffer of its own
@@ -116,8 +103,7 @@ impl Write for Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.state.close_writing();
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream()?.poll_shutdown(cx)
     }
 }
