@@ -1,0 +1,7 @@
+//! Runs `checks::secret_id` on what the fuzzer makes up.
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::secret_id(data));

@@ -1,0 +1,53 @@
+//! Replays the corpora of the fuzz targets: what the fuzzer starts from, and whatever it once found.
+
+#[path = "../fuzz/checks.rs"]
+mod checks;
+
+use std::fs;
+use std::path::Path;
+
+/// Calls `check` with every file of one corpus.
+fn replay(target: &str, check: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(&directory).unwrap() {
+        check(&fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10, "the corpus of {target} has {count} files");
+}
+
+#[test]
+fn the_corpus_of_secret_ids_holds() {
+    replay("secret_id", checks::secret_id);
+}
+
+#[test]
+fn the_corpus_of_placeholders_holds() {
+    replay("placeholder_scan", checks::placeholder_scan);
+}
+
+#[test]
+fn the_corpus_of_bodies_holds() {
+    replay("json_body", checks::json_body);
+}
+
+#[test]
+fn the_corpus_of_http_bytes_holds() {
+    replay("http_bytes", checks::http_bytes);
+}
+
+#[test]
+fn the_corpus_of_configurations_holds() {
+    replay("config_yaml", checks::config_yaml);
+}
+
+#[test]
+fn the_corpus_of_grants_holds() {
+    replay("grants_yaml", checks::grants_yaml);
+}
+
+#[test]
+fn the_corpus_of_map_slots_holds() {
+    replay("map_slot", checks::map_slot);
+}
