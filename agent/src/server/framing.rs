@@ -114,6 +114,10 @@ impl Framing {
                     return if empty_line_seen { Err(()) } else { Ok(()) };
                 }
                 is_text(content)?;
+                // hyper hangs up on the preface of HTTP/2 without a word.
+                if !(content.ends_with(b" HTTP/1.1") || content.ends_with(b" HTTP/1.0")) {
+                    return Err(());
+                }
                 self.state = State::Fields { length: None, chunked: false };
             }
             State::Fields { length, chunked } if content.is_empty() => {
