@@ -1,1 +1,158 @@
-//! X5: no value in any sink.
+//! X5: no value appears anywhere but in answers.
+
+use std::fs;
+use std::io::Write as _;
+
+use base64::Engine as _;
+use cloakroom_tests::agent::{Agent, Options, binary};
+use cloakroom_tests::canary::{Canary, Sink, sweep};
+use cloakroom_tests::wire::Connection;
+use serde_json::json;
+
+use crate::api::{APP, call, id_path};
+
+/// The sinks of a running agent.
+fn sinks(agent: &Agent) -> Vec<Sink> {
+    let mut sinks = Sink::files(agent.directory(), &[]);
+    let get = |socket: &std::path::Path, path: &str| Connection::open(socket).request_plain("GET", path, &[], b"").body;
+    sinks.push(Sink::new("/metrics", get(&agent.admin(), "/metrics")));
+    sinks.push(Sink::new("/status", get(&agent.socket(), "/api/v1/status")));
+    sinks.push(Sink::new("/whoami", get(&agent.socket(), "/api/v1/whoami")));
+    for name in ["cmdline", "environ", "comm", "status"] {
+        let content = fs::read(format!("/proc/{}/{name}", agent.pid())).unwrap();
+        sinks.push(Sink::new(format!("/proc/PID/{name}"), content));
+    }
+    sinks
+}
+
+#[test]
+fn x5_no_canary_reaches_a_sink_at_trace_level() {
+    let agent = Agent::start(Options {
+        log: "trace",
+        extra: "limits: {callerRate: 100000, callerBurst: 200000}".to_owned(),
+        ..Options::default()
+    });
+    let canaries: Vec<Canary> = (0..20).map(Canary::new).collect();
+    let [stored, generated_over, onboarded, merged, as_id, as_placeholder, as_query, as_field, as_key, malformed, ..] =
+        canaries.as_slice()
+    else {
+        panic!("there are twenty")
+    };
+    let mut problems = Vec::new();
+    let mut ask = |method: &str, path: &str, headers: &[(&str, &str)], body: &str| {
+        let answer = Connection::open(&agent.socket()).try_request(method, path, headers, body.as_bytes());
+        if let Some(answer) = answer.filter(|answer| answer.status >= 400) {
+            problems.push(Sink::new(format!("the problem of {method}"), answer.body));
+        }
+    };
+    let secret = id_path("poc:eni--hyperion:my-app:externalSecrets/a:");
+    let client = id_path("poc:eni--hyperion:my-app:clientSecret:");
+    let body = |canary: &Canary| json!({ "value": canary.text() }).to_string();
+    ask("PUT", APP, &[], &json!({"secrets": [{"name": "externalSecrets/a", "value": onboarded.text()}]}).to_string());
+    ask(
+        "PUT",
+        APP,
+        &[],
+        &json!({"strategy": "merge", "secrets": [{"name": "externalSecrets/b", "value": merged.text()}]}).to_string(),
+    );
+    ask("PUT", &secret, &[], &body(stored));
+    ask("PUT", &client, &[], &body(generated_over));
+    ask("GET", &secret, &[], "");
+    ask("GET", &secret, &[], "");
+    ask("GET", "/api/v1/secrets?secretId=poc:eni--hyperion:my-app:externalSecrets%2Fa:", &[], "");
+    ask("POST", &format!("{client}/rotate"), &[], r#"{"keepPrevious":"rotatedClientSecret"}"#);
+    // Values where they do not belong.
+    ask("GET", &id_path(as_id.text()), &[], "");
+    ask("GET", &id_path(&format!("$<{}>", as_placeholder.text())), &[], "");
+    ask("GET", &id_path(&format!("poc:eni--hyperion:my-app:externalSecrets/{}:", as_id.text())), &[], "");
+    let encoded = percent_encoding::utf8_percent_encode(as_query.text(), percent_encoding::NON_ALPHANUMERIC);
+    ask("GET", &format!("/api/v1/status?{encoded}={encoded}"), &[], "");
+    ask("GET", &format!("/api/v1/secrets?secretId={encoded}"), &[], "");
+    ask("GET", &format!("/{encoded}"), &[], "");
+    let plain = as_field.text().replace('é', "e");
+    for field in ["x-canary", "accept", "content-type", "if-none-match", "x-request-id", "origin"] {
+        ask("PUT", &secret, &[(field, &plain)], &body(stored));
+    }
+    ask("PUT", APP, &[], &json!({"secrets": [{"name": as_key.text(), "value": "x"}]}).to_string());
+    ask("PUT", APP, &[], &json!({as_key.text(): "x"}).to_string());
+    ask(
+        "PUT",
+        &id_path("poc:eni--hyperion:my-app:externalSecrets:"),
+        &[],
+        &json!({"value": malformed.text()}).to_string(),
+    );
+    ask(
+        "PUT",
+        &id_path("poc:eni--hyperion:my-app:externalSecrets:"),
+        &[],
+        &json!({"value": json!({"a b": malformed.text()}).to_string()}).to_string(),
+    );
+    ask("PUT", &secret, &[], &format!("{{\"value\":\"{}\"", malformed.text()));
+    ask("PUT", &secret, &[], &json!({"value": "x", "other": malformed.text()}).to_string());
+    ask("PUT", &secret, &[], &json!([malformed.text()]).to_string());
+    ask("PUT", &secret, &[], &json!({"value": {"deep": malformed.text()}}).to_string());
+    ask("PUT", &secret, &[], &json!({"value": malformed.text().repeat(2000)}).to_string());
+    ask("PUT", &id_path("poc:eni--hyperion:my-app:none:"), &[], &body(malformed));
+    ask("PUT", &id_path("other:team:app:clientSecret:"), &[], &body(malformed));
+    for (number, canary) in canaries.iter().enumerate().skip(10) {
+        let path = id_path(&format!("poc:eni--hyperion:my-app:externalSecrets/c{number}:"));
+        ask("PUT", &path, &[], &body(canary));
+        ask("GET", &format!("{path}?checksum=strict"), &[], "");
+        ask("DELETE", &path, &[], "");
+    }
+    // The client's side: a value that is typed where an id belongs.
+    let output = std::process::Command::new(binary())
+        .args(["--socket"])
+        .arg(agent.socket())
+        .args(["get", as_id.text()])
+        .env_clear()
+        .output()
+        .unwrap();
+    problems.push(Sink::new("the client's stderr", output.stderr));
+    assert_eq!(call(&mut Connection::open(&agent.socket()), "GET", "/api/v1/status", "").status, 200);
+    let mut sinks = sinks(&agent);
+    assert!(problems.len() > 15, "only {} problems were caused", problems.len());
+    sinks.extend(problems);
+    for name in ["audit.jsonl", "stderr", "store.redb"] {
+        let found = sinks.iter().find(|sink| sink.name.ends_with(name)).unwrap();
+        assert!(!found.content.is_empty(), "{name} is empty, so the sweep sees nothing");
+    }
+    assert_eq!(sweep(&canaries, &sinks), Vec::<String>::new());
+}
+
+#[test]
+fn x5_a_canary_that_is_planted_in_a_sink_is_found_in_every_encoding() {
+    let canary = Canary::new(7);
+    let raw = canary.text().to_owned();
+    let html = raw.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&#39;");
+    let hex: String = raw.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let engine = base64::engine::general_purpose::STANDARD;
+    let mut encoded = vec![
+        raw.clone(),
+        hex.to_uppercase(),
+        hex,
+        html,
+        serde_json::to_string(&raw).unwrap(),
+        percent_encoding::utf8_percent_encode(&raw, percent_encoding::NON_ALPHANUMERIC).to_string(),
+    ];
+    for before in ["", "x", "xy"] {
+        encoded.push(engine.encode(format!("{before}{raw}")));
+        encoded.push(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{before}{raw} and more")));
+    }
+    for text in encoded {
+        let line = format!("{{\"level\":\"INFO\",\"message\":\"{text}\"}}\n");
+        let planted = Sink::new("a log", line.clone().into_bytes());
+        assert_eq!(sweep(std::slice::from_ref(&canary), &[planted]).len(), 1, "{text}");
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packed.write_all(line.as_bytes()).unwrap();
+        let planted = Sink::new("a packed log", packed.finish().unwrap());
+        assert_eq!(sweep(std::slice::from_ref(&canary), &[planted]).len(), 1, "{text}, packed");
+    }
+    // And in the files of a directory.
+    let directory = tempfile::TempDir::new().unwrap();
+    fs::create_dir(directory.path().join("below")).unwrap();
+    fs::write(directory.path().join("below/audit.jsonl"), raw).unwrap();
+    fs::write(directory.path().join("clean"), "nothing").unwrap();
+    let hits = sweep(&[canary], &Sink::files(directory.path(), &[]));
+    assert_eq!(hits.len(), 1, "{hits:?}");
+}

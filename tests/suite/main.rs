@@ -3,10 +3,12 @@
 mod api;
 mod audit;
 mod cache;
+mod canary;
 mod crash;
 mod listener;
 mod permissions;
 mod process;
 mod protocol;
 mod resources;
+mod store;
 mod upgrade;
