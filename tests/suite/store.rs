@@ -103,7 +103,7 @@ async fn a_hundred_thousand_secrets_are_kept_and_found_again() {
 }
 
 #[tokio::test]
-async fn a_large_file_that_is_mostly_free_is_compacted_at_the_start() {
+async fn a_large_file_of_which_little_is_used_is_compacted_at_the_start() {
     let directory = TempDir::new().unwrap();
     let store = open(directory.path()).unwrap();
     let access = Access::new(Arc::new(AllowAll));

@@ -3,7 +3,7 @@
 //! Values lie in a redb file, one record for each slot, sealed under the slot's own location. One thread writes; what
 //! waits for it is committed together, and a commit is on disk before anybody is told. Reads see the last commit.
 //!
-//! Compaction: at the start, a file of more than 16 MiB of which more than half is free is rewritten to its size.
+//! Compaction: at the start, a file of more than 16 MiB of which less than a quarter is used is rewritten to its size.
 //! Between starts the file keeps the size that it once needed.
 
 mod key;
