@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::format_push_string,
+    clippy::format_collect,
     reason = "what tests share fails by panicking, and looks at the real clock and the real environment"
 )]
 

@@ -102,12 +102,12 @@ fn push_item(body: &mut Vec<u8>, location: &Location, checksum: &str, value: &st
 }
 
 /// How long [`push_escaped`] makes a text: the buffer must not grow, since growing leaves a copy behind.
-fn escaped_len(text: &str) -> usize {
+pub(super) fn escaped_len(text: &str) -> usize {
     text.bytes().map(|byte| escape(byte).map_or(1, |escape| if escape == b'u' { 6 } else { 2 })).sum()
 }
 
 /// JSON string content (RFC 8259 §7).
-fn push_escaped(body: &mut Vec<u8>, text: &str) {
+pub(super) fn push_escaped(body: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
     while let Some(position) = rest.iter().position(|byte| escape(*byte).is_some()) {
         let (plain, special) = rest.split_at(position);
@@ -157,7 +157,7 @@ fn tag(checksum: &str) -> Result<HeaderValue, ApiError> {
 }
 
 /// `If-None-Match` (RFC 9110 §13.1.2), which compares weakly.
-fn matches(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub(super) fn matches(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
         list.split(',').map(str::trim).any(|candidate| {
             candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate).as_bytes() == tag.as_bytes()
