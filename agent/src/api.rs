@@ -114,7 +114,7 @@ impl Handler for Api {
     type Caller = Caller;
 
     fn admit(&self, peer: Peer) -> Option<Caller> {
-        (self.identify)(peer).map(|subject| Caller { subject, peer })
+        (self.identify)(peer).map(|subject| Caller::new(subject, peer))
     }
 
     async fn handle(&self, caller: &Arc<Caller>, request: Request<RequestBody>) -> Response<Full<Bytes>> {

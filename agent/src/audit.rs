@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 use crate::secret::SecretValue;
 use queue::Queue;
 pub use queue::Recording;
-pub use record::{AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
+pub use record::{AuditCaller, AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
 
 /// Longest time that a request waits for its record.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,22 +1,24 @@
 //! What a request may carry: one decoding of the path, a closed set of query parameters, JSON in and out.
 
 use http::{HeaderMap, header};
-use percent_encoding::percent_decode_str;
 
 use super::{ApiError, Call};
 use crate::id::SecretId;
 
 /// Decodes percent escapes once. Nothing else is decoded: `+` is `+`.
 pub(super) fn percent_decode(raw: &str) -> Option<String> {
-    let mut rest = raw;
-    while let Some(position) = rest.find('%') {
-        let digits = rest.as_bytes().get(position + 1..position + 3)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        rest = rest.get(position + 3..)?;
+    let mut rest = raw.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some(position) = memchr::memchr(b'%', rest) {
+        let (plain, escape) = rest.split_at(position);
+        let [b'%', high, low, after @ ..] = escape else { return None };
+        decoded.extend_from_slice(plain);
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        decoded.push(digit(high)? << 4 | digit(low)?);
+        rest = after;
     }
-    percent_decode_str(raw).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+    decoded.extend_from_slice(rest);
+    String::from_utf8(decoded).ok()
 }
 
 /// Whether the caller takes JSON (RFC 9110 §12.5.1); an absent header takes everything.

@@ -74,8 +74,8 @@ proptest! {
     #[test]
     fn a_value_is_encoded_as_json_readers_expect(text in any::<String>()) {
         let mut encoded = Vec::new();
-        answer::push_escaped(&mut encoded, &text);
-        prop_assert_eq!(encoded.len(), answer::escaped_len(&text), "the buffer must not grow");
+        crate::json::push_escaped(&mut encoded, &text);
+        prop_assert_eq!(encoded.len(), crate::json::escaped_len(&text), "the buffer must not grow");
         let quoted = [b"\"", encoded.as_slice(), b"\""].concat();
         prop_assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap(), text);
     }
