@@ -189,10 +189,31 @@ fn unknown_slots_are_refused_and_sub_keys_of_scalars_are_invalid() {
     problem(&call(&mut connection, "PUT", &unknown, r#"{"value":"x"}"#), 403, "slot_not_allowed");
     problem(&call(&mut connection, "GET", &unknown, ""), 404, "not_found");
     let body = r#"{"secrets":[{"name":"someSecret","value":"x"}]}"#;
-    problem(&call(&mut connection, "PUT", APP, body), 403, "slot_not_allowed");
+    let refused = call(&mut connection, "PUT", APP, body);
+    problem(&refused, 403, "slot_not_allowed");
+    let detail = json_of(&refused)["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("secret someSecret is not allowed for onboarding"), "as in the reference: {detail}");
     let sub_key = id_path("poc:eni--hyperion:my-app:clientSecret/x:");
     problem(&call(&mut connection, "GET", &sub_key, ""), 422, "invalid_id");
     problem(&call(&mut connection, "PUT", &sub_key, r#"{"value":"x"}"#), 422, "invalid_id");
+}
+
+#[test]
+fn a_refused_onboarding_request_says_which_entry_and_why() {
+    let (_agent, mut connection) = onboarded();
+    for (entry, code, reason) in [
+        (r#"{"name":"externalSecrets/a b","value":"x"}"#, "invalid_onboarding", "the sub-key is segments of"),
+        (r#"{"name":"externalSecrets","value":"text"}"#, "invalid_onboarding", "a flat JSON object of strings"),
+        (r#"{"name":"rotatedClientSecret","value":"\t"}"#, "invalid_onboarding", "only white space"),
+        (r#"{"name":"clientSecret","value":"twice"}"#, "invalid_onboarding", "stands twice"),
+    ] {
+        let body = format!(r#"{{"secrets":[{{"name":"clientSecret","value":"s3cr3t"}},{entry}]}}"#);
+        let answer = call(&mut connection, "PUT", APP, &body);
+        problem(&answer, 422, code);
+        let problem = json_of(&answer);
+        assert_eq!(problem["position"], 1, "{entry}");
+        assert!(problem["detail"].as_str().unwrap().contains(reason), "{entry}: {}", problem["detail"]);
+    }
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn i1_a_grants_file_that_is_not_right_stops_the_start() {
         ("no YAML", "grants: [\n"),
     ] {
         let (code, said) = Agent::refused(&Options { grants: text.to_owned(), ..Options::default() });
-        assert!(code.is_some_and(|code| code != 0), "{what}: {code:?}");
+        assert_eq!(code, Some(64), "{what}: an invalid configuration: {said}");
         assert!(said.contains("grants"), "{what}: the message must name the file: {said}");
     }
 }

@@ -180,6 +180,8 @@ fn s9_the_marks_of_a_proxy_or_a_browser_are_refused() {
 #[test]
 fn s9_the_agent_listens_on_its_two_sockets_and_nowhere_else() {
     let agent = Agent::start(Options::default());
+    // A connection may wait before the agent has made its admin socket; an answer comes after it.
+    assert_eq!(Connection::open(&agent.socket()).request("GET", "/api/v1/status", &[], b"").status, 200);
     let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", agent.pid()))
         .unwrap()
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())

@@ -65,6 +65,22 @@ fn a_key_that_stands_twice_does_not_hide_other_mistakes() {
 }
 
 #[test]
+fn every_key_that_stands_twice_is_named_and_the_mistakes_of_both_are() {
+    let text = "\
+listen: {allowUids: [1000], sokcet: /x}
+backend: {kind: embedded, embedded: {file: /s, file: /t, keyFile: /k}}
+listen: {admin: nowhere}
+identity: {kind: uid}
+permissions: {kind: file}
+permissions: {kind: file}
+permissions: {kind: file}
+\"s3cr3t one\": 1
+\"s3cr3t one\": 2
+";
+    insta::assert_snapshot!(problems(text));
+}
+
+#[test]
 fn no_mistake_repeats_what_stands_under_a_key() {
     for line in [
         "cache: {ttl: s3cr3t-value}",
