@@ -42,6 +42,8 @@ type ApiResult = Result<Response<Full<Bytes>>, ApiError>;
 pub struct ApiLimits {
     /// Ids in one batch.
     pub batch_ids: usize,
+    /// Bytes of the largest answer: all that may be in flight at once.
+    pub answer_bytes: usize,
 }
 
 /// Decides which subject a socket peer is, or that it may not connect.

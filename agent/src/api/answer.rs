@@ -10,6 +10,7 @@ use super::{Api, ApiError, ApiResult};
 use crate::cache::{Entry, Served, Source};
 use crate::id::{Location, SecretId};
 use crate::json;
+use crate::server::Reservation;
 
 static CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -49,11 +50,19 @@ impl Api {
         }
         let checksum = served.entry.checksum().as_str();
         let size = location.as_str().len() + checksum.len() + 24 + served.entry.encoded_len();
-        let reservation = self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())?;
+        let reservation = self.reserve(size)?;
         let mut body = Zeroizing::new(Vec::with_capacity(size));
         push_item(&mut body, location, &served.entry);
         let bytes = crate::server::answer(body, Some(reservation));
         Ok(read_answer(bytes, std::slice::from_ref(served), tag))
+    }
+
+    /// Room for an answer. One that has none when nothing else is under way is too large, now and later.
+    fn reserve(&self, size: usize) -> Result<Reservation, ApiError> {
+        if size > self.limits.answer_bytes {
+            return Err(ApiError::answer_too_large());
+        }
+        self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())
     }
 
     /// `{"items":[…]}` in the order of the request.
@@ -72,7 +81,7 @@ impl Api {
         if matches(headers, &tag) {
             return Ok(not_modified(all, tag));
         }
-        let reservation = self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())?;
+        let reservation = self.reserve(size)?;
         let mut body = Zeroizing::new(Vec::with_capacity(size));
         body.extend_from_slice(b"{\"items\":[");
         for (index, (location, served)) in locations.iter().zip(all).enumerate() {

@@ -184,6 +184,14 @@ impl ApiError {
         }
     }
 
+    pub(super) fn answer_too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            "the values of this batch make a larger answer than the agent gives; ask for fewer ids at once",
+        )
+    }
+
     pub(super) fn over_capacity() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

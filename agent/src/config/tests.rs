@@ -39,6 +39,13 @@ fn three_mistakes_are_three_problems() {
 }
 
 #[test]
+fn limits_that_do_not_fit_into_each_other_are_refused() {
+    let text = format!("{GOOD}limits: {{bodyBytes: 4MiB, inFlightBytes: 1MiB, valueBytes: 1MiB, slotBytes: 64KiB}}\n");
+    let found = Config::parse(&text).unwrap_err().to_string();
+    assert!(found.contains("limits.bodyBytes") && found.contains("limits.valueBytes"), "{found}");
+}
+
+#[test]
 fn nothing_at_all_names_everything_that_is_needed() {
     insta::assert_snapshot!(problems(""));
 }

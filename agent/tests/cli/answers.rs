@@ -141,7 +141,7 @@ fn a_refusal_becomes_its_exit_status_and_its_detail() {
 #[test]
 fn only_a_missing_right_is_answered_with_where_rights_are_shown() {
     for (code, shown) in [("denied", true), ("slot_not_allowed", false)] {
-        let agent = FakeAgent::answering("403", &format!(r#"{{"detail":"the reason","code":"{code}"}}"#));
+        let agent = FakeAgent::answering("403", format!(r#"{{"detail":"the reason","code":"{code}"}}"#));
         let output = agent.run(&["get", ID]);
         assert_eq!(said(&output).contains("whoami"), shown, "{}", said(&output));
     }
