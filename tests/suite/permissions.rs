@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cloakroom_agent::access::Subject;
 use cloakroom_tests::agent::{Agent, Options, eventually, own_uid};
 use cloakroom_tests::wire::{Connection, Response};
 use nix::sys::signal::Signal;
@@ -210,6 +211,7 @@ fn backend_calls(agent: &Agent) -> u64 {
 
 #[test]
 fn i1_a_grants_file_that_is_not_right_stops_the_start() {
+    let good = cloakroom_tests::agent::grant_everything(own_uid());
     for (what, text) in [
         ("empty", ""),
         ("no list", "grants:\n"),
@@ -217,6 +219,7 @@ fn i1_a_grants_file_that_is_not_right_stops_the_start() {
         ("a typo in a right", "grants: [{subject: \"uid:1\", rights: [secret_read], scopes: [poc]}]\n"),
         ("no scopes", "grants: [{subject: \"uid:1\", rights: [secrets_read], scopes: []}]\n"),
         ("no YAML", "grants: [\n"),
+        ("more than a megabyte", &format!("{good}#{}\n", "x".repeat(1 << 20))),
     ] {
         let (code, said) = Agent::refused(&Options { grants: text.to_owned(), ..Options::default() });
         assert!(code.is_some_and(|code| code != 0), "{what}: {code:?}");
@@ -253,4 +256,19 @@ fn a_uid_that_is_not_allowed_to_connect_gets_no_answer() {
     // Root passes every file mode, so only the peer's uid is left to refuse it.
     let answer = Connection::open(&agent.socket()).try_request("GET", "/api/v1/whoami", &[], b"");
     assert!(answer.is_none(), "an uid outside listen.allowUids was answered");
+}
+
+#[test]
+fn n13_no_uid_that_stands_for_many_is_a_subject_and_each_has_one_spelling() {
+    for uid in [65_534, u32::MAX] {
+        assert!(Subject::from_uid(uid).is_none(), "{uid} stands for every uid without a name");
+        assert!(Subject::parse(&format!("uid:{uid}")).is_none(), "{uid}");
+    }
+    for text in ["uid:01", "uid:+1", "uid:", "uid:-1", "uid:4294967296", "UID:1", " uid:1", "root", "1"] {
+        assert!(Subject::parse(text).is_none(), "{text}");
+    }
+    assert_eq!(Subject::parse("uid:1"), Subject::from_uid(1));
+    let grants = "grants: [{subject: \"uid:65534\", rights: [secrets_read], scopes: [\"*\"]}]\n".to_owned();
+    let (code, said) = Agent::refused(&Options { grants, ..Options::default() });
+    assert!(code.is_some_and(|code| code != 0) && said.contains("65534"), "{said}");
 }
