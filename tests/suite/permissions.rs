@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use cloakroom_agent::access::Subject;
+use cloakroom_agent::access::file::DevGrants;
+use cloakroom_agent::access::{Decision, PermissionProvider as _, Right, Subject, Target};
 use cloakroom_tests::agent::{Agent, Options, eventually, own_uid};
 use cloakroom_tests::wire::{Connection, Response};
 use nix::sys::signal::Signal;
@@ -219,6 +220,7 @@ fn i1_a_grants_file_that_is_not_right_stops_the_start() {
         ("a typo in a right", "grants: [{subject: \"uid:1\", rights: [secret_read], scopes: [poc]}]\n"),
         ("no scopes", "grants: [{subject: \"uid:1\", rights: [secrets_read], scopes: []}]\n"),
         ("no YAML", "grants: [\n"),
+        ("a key beside the grants", &format!("{good}rights: []\n")),
         ("more than a megabyte", &format!("{good}#{}\n", "x".repeat(1 << 20))),
     ] {
         let (code, said) = Agent::refused(&Options { grants: text.to_owned(), ..Options::default() });
@@ -271,4 +273,15 @@ fn n13_no_uid_that_stands_for_many_is_a_subject_and_each_has_one_spelling() {
     let grants = "grants: [{subject: \"uid:65534\", rights: [secrets_read], scopes: [\"*\"]}]\n".to_owned();
     let (code, said) = Agent::refused(&Options { grants, ..Options::default() });
     assert!(code.is_some_and(|code| code != 0) && said.contains("65534"), "{said}");
+}
+
+#[test]
+fn n1_the_development_mode_allows_its_own_uid_and_no_other() {
+    let grants = DevGrants::new(Subject::from_uid(1).unwrap());
+    let target = Target { env: "poc", team: "", app: "" };
+    for right in Right::ALL {
+        assert_eq!(grants.known(&Subject::from_uid(1).unwrap(), right, target), Some(Decision::Allow));
+        assert_eq!(grants.known(&Subject::from_uid(2).unwrap(), right, target), Some(Decision::Deny));
+    }
+    assert_eq!(grants.grants(&Subject::from_uid(2).unwrap()).unwrap().len(), 0);
 }
