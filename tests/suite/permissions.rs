@@ -4,7 +4,7 @@ use std::fs;
 
 use cloakroom_agent::access::file::DevGrants;
 use cloakroom_agent::access::{Decision, PermissionProvider as _, Right, Subject, Target};
-use cloakroom_tests::agent::{Agent, Options, eventually, own_uid};
+use cloakroom_tests::agent::{Agent, Options, binary, eventually, own_uid, wait_with_deadline};
 use cloakroom_tests::wire::{Connection, Response};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -227,6 +227,36 @@ fn i1_a_grants_file_that_is_not_right_stops_the_start() {
         assert!(code.is_some_and(|code| code != 0), "{what}: {code:?}");
         assert!(said.contains("grants"), "{what}: the message must name the file: {said}");
     }
+}
+
+#[test]
+fn i1_without_a_grants_file_there_is_no_start() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let config = format!(
+        "listen: {{socket: {}, allowUids: [{}], admin: \"\"}}\n\
+         backend: {{kind: embedded, embedded: {{file: {}, keyFile: {}}}}}\n\
+         identity: {{kind: uid}}\npermissions: {{kind: file, file: {}}}\naudit: {{sink: file, file: /dev/null}}\n",
+        path("run/agent.sock"),
+        own_uid(),
+        path("store.redb"),
+        path("store.key"),
+        path("grants.yaml"),
+    );
+    fs::write(directory.path().join("cloakroom.yaml"), config).unwrap();
+    let mut child = std::process::Command::new(binary())
+        .args(["agent", "--config", &path("cloakroom.yaml")])
+        .env_clear()
+        .stderr(fs::File::create(directory.path().join("stderr")).unwrap())
+        .spawn()
+        .unwrap();
+    let status = wait_with_deadline(&mut child, std::time::Duration::from_secs(20));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(status.is_some_and(|status| !status.success()), "the agent started without grants");
+    let said = fs::read_to_string(directory.path().join("stderr")).unwrap();
+    assert!(said.contains("permissions.file"), "{said}");
+    assert!(!directory.path().join("run/agent.sock").exists());
 }
 
 #[test]
