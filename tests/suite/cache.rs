@@ -12,6 +12,7 @@ use cloakroom_tests::backend::{
     Call, Latest, Scripted, UNAVAILABLE, checksum, onboard_permit, read_permit, write_permit,
 };
 use cloakroom_tests::explorer::{Search, explore, scenarios};
+use nix::time::{ClockId, clock_gettime};
 use tokio_util::task::TaskTracker;
 
 const ID: &str = "poc:team:app:clientSecret:";
@@ -207,6 +208,14 @@ async fn k5_an_absence_is_believed_for_a_second() {
     assert_eq!(bench.value().await, of("created", Source::Backend));
 }
 
+#[test]
+fn k5_time_is_that_of_the_clock_which_counts_suspend_and_which_nobody_sets() {
+    let boot = || Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
+    let before = boot();
+    let now = Clock::Boot.now().since_boot();
+    assert!((before..=boot()).contains(&now), "{now:?} is not the time since boot");
+}
+
 #[tokio::test]
 async fn k5_a_failure_is_never_remembered() {
     let bench = bench(plain());
@@ -239,9 +248,10 @@ async fn k6_stale_values_are_served_only_where_enabled_only_so_long_and_flagged(
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(text.contains("cache_stale_hits_total 1"), "{text}");
-    with.backend.fail(Some(BackendError::Denied));
-    assert_eq!(with.value().await, Err(BackendError::Denied), "only an unavailable backend excuses an old value");
+    with.backend.fail(Some(BackendError::Misbehaved));
+    assert_eq!(with.value().await, Err(BackendError::Misbehaved), "only an unavailable backend excuses an old value");
     with.backend.fail(Some(UNAVAILABLE));
+    assert_eq!(with.value().await, of("one", Source::Stale));
     with.clock.advance(Duration::from_mins(1));
     assert_eq!(with.value().await, Err(UNAVAILABLE));
 }
@@ -379,6 +389,15 @@ async fn n3_what_the_backend_denies_now_is_not_served_from_memory_any_more() {
     assert_eq!(bench.value().await, Err(BackendError::Denied));
 }
 
+#[tokio::test]
+async fn k6_who_knows_of_a_newer_value_never_gets_the_stale_one() {
+    let bench = bench(CacheSettings { stale_if_error: Duration::from_mins(1), ..plain() });
+    bench.backend.set(ID, Some("one"));
+    bench.value().await.unwrap();
+    bench.backend.fail(Some(UNAVAILABLE));
+    assert_eq!(bench.get(&foreign(1)).await.err(), Some(UNAVAILABLE));
+}
+
 /// Polls a future that is held once, so that it has begun.
 async fn begin<T>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T>
 where
@@ -469,6 +488,24 @@ async fn n8_fetches_at_one_time_are_bounded_and_one_more_is_refused() {
         assert_eq!(reader.await.unwrap(), Err(BackendError::Absent));
     }
     assert_eq!(get(1024).await, Err(BackendError::Absent), "there is room again");
+}
+
+#[tokio::test]
+async fn n8_the_cache_is_bounded_in_entries_and_in_bytes() {
+    for (max_entries, max_bytes) in [(100, 1 << 20), (1 << 20, 16 * 1024)] {
+        let bench = bench(CacheSettings { max_bytes, max_entries, ..plain() });
+        for block in 0..100 {
+            let mut wanted = Vec::new();
+            for index in 0..50 {
+                let id = format!("poc:team:app:externalSecrets/{block}.{index}:");
+                bench.backend.set(&id, Some("a value"));
+                wanted.push((read_permit(&id).await, Checksum::default()));
+            }
+            bench.cache.get_many(wanted).await;
+        }
+        let counters = bench.cache.counters();
+        assert!(counters.entries <= 2 * max_entries && counters.bytes <= 2 * max_bytes, "{counters:?}");
+    }
 }
 
 #[tokio::test]
