@@ -102,7 +102,7 @@ impl Bench {
 
     fn context(&self, uid: u32) -> Context {
         let peer = Peer { uid, gid: uid, pid: None };
-        let caller = Arc::new(Caller { subject: Subject::from_uid(uid).unwrap(), peer });
+        let caller = Arc::new(Caller::new(Subject::from_uid(uid).unwrap(), peer));
         Context { request: self.requests.next(), caller }
     }
 
@@ -134,7 +134,7 @@ impl Bench {
     }
 }
 
-fn denied<T>(answer: Result<T, OperationError>) -> bool {
+fn denied<T>(answer: &Result<T, OperationError>) -> bool {
     matches!(answer, Err(OperationError::Access(AccessError::Denied)))
 }
 
@@ -148,8 +148,8 @@ async fn until(mut condition: impl FnMut() -> bool) {
 async fn n3_who_is_denied_sees_no_memory_joins_no_fetch_and_reaches_no_backend() {
     let bench = Arc::new(Bench::new(Duration::from_mins(1)));
     bench.backend.set(ID, Some("value"));
-    assert!(denied(bench.get(DENIED, ID).await), "nothing is known yet");
-    assert!(denied(bench.get_many(DENIED, &[ID, ABSENT]).await));
+    assert!(denied(&bench.get(DENIED, ID).await), "nothing is known yet");
+    assert!(denied(&bench.get_many(DENIED, &[ID, ABSENT]).await));
     assert_eq!(bench.backend.calls(), [], "a denied request reached the backend");
     bench.backend.open(false);
     let reader = {
@@ -158,15 +158,15 @@ async fn n3_who_is_denied_sees_no_memory_joins_no_fetch_and_reaches_no_backend()
     };
     until(|| bench.backend.fetches() == 1).await;
     // The fetch is held: whoever joined it would wait with it.
-    assert!(denied(bench.get(DENIED, ID).await), "a fetch is under way");
-    assert!(denied(bench.get_many(DENIED, &[ID]).await));
+    assert!(denied(&bench.get(DENIED, ID).await), "a fetch is under way");
+    assert!(denied(&bench.get_many(DENIED, &[ID]).await));
     bench.backend.open(true);
     assert_eq!(reader.await.unwrap().unwrap(), "value");
     assert!(bench.get(ALLOWED, ABSENT).await.is_err());
     let calls = bench.backend.calls();
     for id in [ID, ABSENT] {
-        assert!(denied(bench.get(DENIED, id).await), "{id}: memory knows the value, and the absence");
-        assert!(denied(bench.get_many(DENIED, &[id]).await), "{id}");
+        assert!(denied(&bench.get(DENIED, id).await), "{id}: memory knows the value, and the absence");
+        assert!(denied(&bench.get_many(DENIED, &[id]).await), "{id}");
     }
     assert_eq!(bench.backend.calls(), calls);
 }
