@@ -504,8 +504,10 @@ async fn n8_the_cache_is_bounded_in_entries_and_in_bytes() {
             bench.cache.get_many(wanted).await;
         }
         let counters = bench.cache.counters();
-        let within = |used: i64, limit: u64| u64::try_from(used).is_ok_and(|used| used <= 2 * limit);
-        assert!(within(counters.entries, max_entries) && within(counters.bytes, max_bytes), "{counters:?}");
+        // The cache evicts behind its writers: what it has taken and not weighed yet comes on top.
+        let within = |used: i64, limit: u64| u64::try_from(used).is_ok_and(|used| used <= limit);
+        let (entries, bytes) = (max_entries + 1_000, max_bytes + 1_000 * 100);
+        assert!(within(counters.entries, entries) && within(counters.bytes, bytes), "{counters:?}");
     }
 }
 
