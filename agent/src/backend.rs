@@ -5,8 +5,9 @@
 
 pub mod deadline;
 pub mod embedded;
-
+pub mod kubernetes;
 pub mod observed;
+pub mod plan;
 
 use std::time::Duration;
 
