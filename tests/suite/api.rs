@@ -439,3 +439,22 @@ fn the_admin_listener_answers_probes_and_metrics_and_nothing_else() {
         metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     insta::assert_snapshot!("metrics", names.into_iter().collect::<Vec<_>>().join("\n"));
 }
+
+#[test]
+fn n8_a_value_over_the_limit_is_refused_on_every_way_in() {
+    let (_agent, mut connection) = onboarded();
+    let long = "x".repeat(64 * 1024 + 1);
+    let value = serde_json::json!({ "value": long }).to_string();
+    assert_eq!(call(&mut connection, "PUT", &id_path(SECRET), &value).status, 413);
+    let entry = serde_json::json!({"secrets": [{"name": "externalSecrets/long", "value": long}]}).to_string();
+    assert_eq!(call(&mut connection, "PUT", APP, &entry).status, 413);
+}
+
+#[test]
+fn n4_bytes_that_are_no_text_are_refused_and_not_repaired() {
+    for bytes in [vec![0xff], b"a\xc3".to_vec(), vec![0xed, 0xa0, 0x80]] {
+        assert!(cloakroom_agent::secret::SecretValue::from_bytes(bytes).is_err());
+    }
+    let kept = cloakroom_agent::secret::SecretValue::from_bytes("\u{feff}e\u{301}\0".into()).unwrap();
+    assert_eq!(kept.expose(), "\u{feff}e\u{301}\0");
+}

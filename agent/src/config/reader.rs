@@ -227,8 +227,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A key is the writer's text: it is repeated where it looks like a key, and told by its place otherwise.
+/// A key is the writer's text: it is repeated where it looks like a misspelt key of ours, and told by its place otherwise.
 pub(super) fn plain_key(name: &str) -> Option<&str> {
-    let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let plain = name.len() < 24 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     plain.then_some(name)
 }
