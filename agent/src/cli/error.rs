@@ -210,7 +210,14 @@ impl CliError {
 
 /// Whether a start failed for something that was written wrong, and not for the state of the machine.
 fn is_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<Problems>() || matches!(cause.downcast_ref(), Some(GrantsError::Invalid { .. }))
+    let text_is_wrong = |error: &GrantsError| match error {
+        GrantsError::Invalid { .. } => true,
+        // Too long, or no UTF-8: a matter of what stands in the file and not of how it was read.
+        GrantsError::Read { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData)
+        }
+    };
+    cause.is::<Problems>() || cause.downcast_ref().is_some_and(text_is_wrong)
 }
 
 /// clap's text, beginning as every other sentence on the error stream does.
