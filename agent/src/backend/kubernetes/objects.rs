@@ -1,0 +1,304 @@
+//! The objects in use: what is known of each, from one get and one watch, and who is asking for it now.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::object::{Object, Version};
+use super::place::Place;
+use super::{Shared, requests, watch};
+use crate::backend::{BackendError, Freshness, WatchHealth};
+use crate::clock::Moment;
+
+/// All objects in use.
+pub(super) struct Objects {
+    by_place: Mutex<HashMap<Place, Arc<InUse>>>,
+    watches: AtomicUsize,
+    watches_max: usize,
+    kept: AtomicUsize,
+    kept_max: usize,
+}
+
+/// One object in use.
+pub(super) struct InUse {
+    pub(super) place: Place,
+    state: Mutex<State>,
+    /// One get at a time: who waited for it takes its answer.
+    gets: tokio::sync::Mutex<()>,
+    /// One write of this agent at a time: its own writers need not race each other.
+    pub(super) writes: tokio::sync::Mutex<()>,
+    /// Whether a watch confirms what is known.
+    pub(super) health: Arc<WatchHealth>,
+    watched: AtomicBool,
+}
+
+struct State {
+    known: Option<Known>,
+    used: Moment,
+}
+
+/// What is known.
+struct Known {
+    /// None where it does not exist, or is too much to keep.
+    object: Option<Arc<Object>>,
+    /// Whether `object` says what there is.
+    kept: bool,
+    version: Version,
+    /// Where a watch goes on; empty where nothing is known of the version.
+    version_text: Box<str>,
+    /// The uid of the object that is gone, of which late news may come.
+    gone: Option<Box<str>>,
+    /// When it was last known to be so.
+    confirmed: Moment,
+    bytes: usize,
+}
+
+/// An object as it was found.
+pub(super) struct Found {
+    /// None where it does not exist.
+    pub(super) object: Option<Arc<Object>>,
+    /// When it was so.
+    pub(super) as_of: Moment,
+    /// Whether a watch tells of changes.
+    pub(super) watch: Option<Arc<WatchHealth>>,
+}
+
+impl Objects {
+    pub(super) fn new(watches_max: usize, kept_max: usize) -> Self {
+        Self {
+            by_place: Mutex::default(),
+            watches: AtomicUsize::new(0),
+            watches_max,
+            kept: AtomicUsize::new(0),
+            kept_max,
+        }
+    }
+
+    /// The object at `place`, marked as used now.
+    pub(super) fn at(&self, place: &Place, now: Moment) -> Arc<InUse> {
+        let mut by_place = self.lock();
+        if let Some(object) = by_place.get(place) {
+            object.state().used = now;
+            return Arc::clone(object);
+        }
+        if by_place.len() >= self.watches_max.max(64) {
+            // What nobody watches and nobody holds is only a name.
+            by_place.retain(|_, object| object.is_watched() || Arc::strong_count(object) > 1);
+        }
+        let object = Arc::new(InUse {
+            place: place.clone(),
+            state: Mutex::new(State { known: None, used: now }),
+            gets: tokio::sync::Mutex::default(),
+            writes: tokio::sync::Mutex::default(),
+            health: Arc::default(),
+            watched: AtomicBool::new(false),
+        });
+        by_place.insert(place.clone(), Arc::clone(&object));
+        object
+    }
+
+    /// Takes a place for one more watch, if there is one and the object has none.
+    fn claim_watch(&self, object: &InUse) -> bool {
+        if object.watched.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        if self.watches.fetch_add(1, Ordering::AcqRel) < self.watches_max {
+            return true;
+        }
+        self.release_watch(object);
+        false
+    }
+
+    /// Gives a watch's place back.
+    pub(super) fn release_watch(&self, object: &InUse) {
+        self.watches.fetch_sub(1, Ordering::AcqRel);
+        object.watched.store(false, Ordering::Release);
+    }
+
+    /// Forgets an object that was last used before `before`. Whether it did.
+    pub(super) fn forget(&self, object: &Arc<InUse>, before: Moment) -> bool {
+        let mut by_place = self.lock();
+        let mut state = object.state();
+        if state.used >= before {
+            return false;
+        }
+        if let Some(known) = state.known.take() {
+            self.kept.fetch_sub(known.bytes, Ordering::AcqRel);
+        }
+        by_place.remove(&object.place);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<InUse>>> {
+        // Inserting and removing are single steps: a panic leaves none half-done.
+        self.by_place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InUse {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is known is replaced as a whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Acquire)
+    }
+
+    /// When it was last asked for.
+    pub(super) fn used(&self) -> Moment {
+        self.state().used
+    }
+
+    /// Where a watch goes on, if anything is known.
+    pub(super) fn version_text(&self) -> Option<Box<str>> {
+        self.state().known.as_ref().map(|known| known.version_text.clone())
+    }
+
+    /// Nothing that was known may be believed.
+    pub(super) fn doubt(&self, objects: &Objects) {
+        if let Some(known) = self.state().known.take() {
+            objects.kept.fetch_sub(known.bytes, Ordering::AcqRel);
+        }
+    }
+
+    /// It is still so.
+    pub(super) fn confirm(&self, now: Moment, version_text: Option<&str>) {
+        if let Some(known) = &mut self.state().known {
+            known.confirmed = known.confirmed.max(now);
+            if let Some(text) = version_text.filter(|text| text.parse::<Version>().is_ok_and(|new| new > known.version)) {
+                known.version_text = text.into();
+                known.version = text.parse().unwrap_or(known.version);
+            }
+        }
+    }
+
+    /// Takes over what was learnt, unless more recent news came first. Whether it was news.
+    pub(super) fn learn(&self, objects: &Objects, news: News, at: Moment) -> bool {
+        let mut state = self.state();
+        let (version, gone) = match (&news, &state.known) {
+            (News::Is(object), Some(known)) => {
+                // Late news of an object that was deleted since.
+                if known.gone.as_ref() == Some(&object.uid) || object.version < known.version {
+                    return false;
+                }
+                let same = object.version == known.version && known.kept && known.object.is_some();
+                if same {
+                    state.known.as_mut().into_iter().for_each(|known| known.confirmed = known.confirmed.max(at));
+                    return false;
+                }
+                (object.version, known.gone.clone())
+            }
+            (News::Is(object), None) => (object.version, None),
+            (News::Gone { version, uid }, Some(known)) => {
+                if *version < known.version {
+                    return false;
+                }
+                (*version, uid.clone().or_else(|| known.gone.clone()))
+            }
+            (News::Gone { version, uid }, None) => (*version, uid.clone()),
+            // A get that found nothing tells no version: it was true when it began, and what came since is newer.
+            (News::Missing, Some(known)) => {
+                if known.confirmed > at {
+                    return false;
+                }
+                let gone = known.object.as_ref().map(|object| object.uid.clone()).or_else(|| known.gone.clone());
+                (known.version, gone)
+            }
+            (News::Missing, None) => (0, None),
+        };
+        let was = state.known.take();
+        let was_absent = was.as_ref().is_some_and(|known| known.kept && known.object.is_none());
+        let version_text = match &news {
+            News::Is(object) => object.version_text.clone(),
+            News::Gone { .. } => version.to_string().into(),
+            News::Missing => was.as_ref().map(|known| known.version_text.clone()).unwrap_or_default(),
+        };
+        let bytes_before = was.map_or(0, |known| known.bytes);
+        let (object, bytes) = match news {
+            News::Is(object) => {
+                let bytes = object.kept_bytes();
+                (Some(object), bytes)
+            }
+            News::Gone { .. } | News::Missing => (None, 0),
+        };
+        objects.kept.fetch_sub(bytes_before, Ordering::AcqRel);
+        let fits = objects.kept.fetch_add(bytes, Ordering::AcqRel) + bytes <= objects.kept_max;
+        if !fits {
+            objects.kept.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        let news = object.is_some() || !was_absent;
+        state.known = Some(Known {
+            object: object.filter(|_| fits),
+            kept: fits,
+            version,
+            version_text,
+            gone,
+            confirmed: at,
+            bytes: if fits { bytes } else { 0 },
+        });
+        news
+    }
+
+    /// What is known, if a watch confirms it, or a get did that began no earlier than `since`.
+    fn known(&self, shared: &Shared, freshness: Freshness, since: Moment) -> Option<Found> {
+        let state = self.state();
+        let known = state.known.as_ref().filter(|known| known.kept)?;
+        let now = shared.clock.now();
+        let watched = freshness == Freshness::Any
+            && self.health.is_live()
+            && now.since(known.confirmed) < shared.settings.believed;
+        (watched || known.confirmed >= since).then(|| Found {
+            object: known.object.clone(),
+            as_of: known.confirmed,
+            watch: self.watch(),
+        })
+    }
+
+    fn watch(&self) -> Option<Arc<WatchHealth>> {
+        Some(Arc::clone(&self.health))
+    }
+}
+
+/// What was learnt of an object.
+pub(super) enum News {
+    /// It is this.
+    Is(Arc<Object>),
+    /// It was deleted, with the version of that, and the uid that it had.
+    Gone {
+        version: Version,
+        uid: Option<Box<str>>,
+    },
+    /// A get did not find it.
+    Missing,
+}
+
+/// The object at `place`, as fresh as is asked for; from now on it is watched.
+pub(super) async fn get(shared: &Arc<Shared>, place: &Place, freshness: Freshness) -> Result<Found, BackendError> {
+    let asked = shared.clock.now();
+    let in_use = shared.objects.at(place, asked);
+    if freshness == Freshness::Any
+        && let Some(found) = in_use.known(shared, freshness, asked + std::time::Duration::MAX)
+    {
+        return Ok(found);
+    }
+    let _one = in_use.gets.lock().await;
+    if let Some(found) = in_use.known(shared, freshness, asked) {
+        return Ok(found);
+    }
+    let began = shared.clock.now();
+    let object = requests::get(shared, place).await.inspect_err(|error| {
+        if *error == BackendError::Denied {
+            in_use.doubt(&shared.objects);
+        }
+    })?;
+    let object = object.map(Arc::new);
+    let news = object.as_ref().map_or(News::Missing, |object| News::Is(Arc::clone(object)));
+    in_use.learn(&shared.objects, news, began);
+    if !shared.settings.believed.is_zero() && shared.objects.claim_watch(&in_use) {
+        shared.tasks.spawn(watch::run(Arc::clone(shared), Arc::clone(&in_use)));
+    }
+    // What came meanwhile from the watch or an own write may be newer than the answer.
+    let found = in_use.known(shared, Freshness::Latest, began);
+    Ok(found.unwrap_or_else(|| Found { object, as_of: began, watch: in_use.watch() }))
+}
