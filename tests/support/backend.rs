@@ -140,7 +140,7 @@ impl Backend for Scripted {
             let text = state.values.get(permit.location().as_str()).ok_or(BackendError::Absent)?;
             let value = SecretValue::new(text.clone());
             let checksum = Fingerprinter::Sha256.checksum(permit.location(), &value);
-            Ok(Fetched { value, checksum })
+            Ok(Fetched::now(value, checksum))
         };
         let results = permits.iter().map(|permit| fault.map_or_else(|| read(permit), Err)).collect();
         let panics = self.state.lock().unwrap().panics;

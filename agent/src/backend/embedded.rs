@@ -104,7 +104,7 @@ impl Store {
         let slot = self.sealer.open(location.slot_text(), record.value())?;
         let value = plan::select(location, slot)?;
         let checksum = self.fingerprinter.checksum(location, &value);
-        Ok(Fetched { value, checksum })
+        Ok(Fetched::now(value, checksum))
     }
 }
 

@@ -22,10 +22,9 @@ use super::plan::{self, Rules};
 use super::{Backend, BackendError, BackendKind, Changed, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
 use crate::clock::Clock;
-use crate::id::Location;
+use crate::id::{Location, Scope};
 use crate::kubernetes::ApiServer;
 use crate::slots::{Catalogue, Generator, OnboardRequest, OnboardedItem};
-use object::Object;
 use objects::Objects;
 use place::Place;
 
@@ -52,6 +51,23 @@ pub struct KubernetesSettings {
     pub kept_bytes_max: usize,
     /// How long one call to the API server may take.
     pub call: Duration,
+    /// How long one write may take with all its tries.
+    pub write: Duration,
+}
+
+impl KubernetesSettings {
+    /// The labels of a scope's Secret.
+    fn labels(&self, scope: &Scope) -> Vec<(String, serde_json::Value)> {
+        let names = &self.scope_labels;
+        let parts = [
+            (&names.environment, Some(scope.env())),
+            (&names.team, scope.team()),
+            (&names.application, scope.app()),
+        ];
+        let parts = parts.into_iter().filter(|(name, _)| !name.is_empty());
+        let scope = parts.filter_map(|(name, value)| Some((name.clone(), value?.into())));
+        scope.chain(self.fixed_labels.iter().map(|(name, value)| (name.clone(), value.as_str().into()))).collect()
+    }
 }
 
 /// The names of the labels that say which scope a Secret is.
@@ -131,11 +147,12 @@ impl KubernetesSecrets {
 impl Shared {
     /// One secret out of its object.
     fn select(&self, location: &Location, found: &objects::Found) -> Result<Fetched, BackendError> {
-        let object = found.object.as_ref().ok_or(BackendError::ScopeMissing)?;
+        let object = found.object.as_ref().filter(|object| !object.is_gone(&self.settings.finalizer));
+        let object = object.ok_or(BackendError::ScopeMissing)?;
         let stored = object.slot(location.slot())?.ok_or(BackendError::Absent)?;
         let value = plan::select(location, stored)?;
         let checksum = object.fingerprinter(self.settings.keyed).checksum(location, &value);
-        Ok(Fetched { value, checksum, as_of: Some(found.as_of), watch: found.watch.clone() })
+        Ok(Fetched { value, checksum, as_of: Some(found.as_of), watch: Some(Arc::clone(&found.watch)) })
     }
 }
 

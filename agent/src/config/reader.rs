@@ -103,6 +103,16 @@ impl<'a> Reader<'a> {
         found
     }
 
+    pub(super) fn flag(&mut self, path: &'static str, default: bool, description: &str) -> bool {
+        let schema = json!({"type": "boolean", "default": default, "description": description});
+        let Some(value) = self.value(path, schema) else { return default };
+        let found = value.as_bool();
+        if found.is_none() {
+            self.problem(path, "must be true or false");
+        }
+        found.unwrap_or(default)
+    }
+
     pub(super) fn duration(
         &mut self,
         path: &'static str,

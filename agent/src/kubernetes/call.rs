@@ -6,7 +6,6 @@ use bytes::{Buf as _, Bytes};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use kube::core::Status;
 use zeroize::Zeroizing;
 
 use super::ApiServer;
@@ -36,6 +35,9 @@ pub enum CallError {
     /// The connection broke, or the time passed, after the request may have arrived.
     #[error("the API server did not answer")]
     Lost,
+    /// It answered that something behind it failed: of a write nobody knows.
+    #[error("the API server failed")]
+    Failed,
     /// It answered with a status that means "not now".
     #[error("the API server is overloaded or not ready")]
     Busy(Duration),
@@ -56,11 +58,37 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|_| CallError::Misbehaved)
     }
 
-    /// The API server's own words for why it did not do it: reason and causes are closed sets, and only they are used.
+    /// The body.
     #[must_use]
-    pub fn failure(&self) -> Status {
-        serde_json::from_slice(&self.body).unwrap_or_default()
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
+
+    /// Why the API server did not do it, in its own closed set of reasons.
+    #[must_use]
+    pub fn causes(&self) -> Vec<String> {
+        let status: Status = serde_json::from_slice(&self.body).unwrap_or_default();
+        status.details.causes.into_iter().map(|cause| cause.reason).collect()
+    }
+}
+
+/// The part of a `Status` (meta/v1) that says why, without its sentences: they may repeat what was sent.
+#[derive(Default, serde::Deserialize)]
+struct Status {
+    #[serde(default)]
+    details: Details,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Details {
+    #[serde(default)]
+    causes: Vec<Cause>,
+}
+
+#[derive(serde::Deserialize)]
+struct Cause {
+    #[serde(default)]
+    reason: String,
 }
 
 impl ApiServer {
@@ -147,7 +175,8 @@ async fn read(response: Response<Incoming>) -> Result<Answer, CallError> {
 pub(super) fn refuse(status: StatusCode, retry_after: Option<Duration>) -> Result<(), CallError> {
     match status {
         StatusCode::TOO_MANY_REQUESTS => Err(CallError::Busy(retry_after.unwrap_or(RETRY_AFTER))),
-        _ if status.is_server_error() => Err(CallError::Busy(retry_after.unwrap_or(RETRY_AFTER))),
+        StatusCode::SERVICE_UNAVAILABLE => Err(CallError::Busy(retry_after.unwrap_or(RETRY_AFTER))),
+        _ if status.is_server_error() => Err(CallError::Failed),
         _ if status.is_redirection() || status.is_informational() => Err(CallError::Misbehaved),
         _ => Ok(()),
     }

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use rustls::pki_types::{DnsName, ServerName};
 
 use super::credentials::{Credentials, CredentialsError};
 use super::Address;
@@ -110,6 +112,7 @@ impl State {
             .map_err(CredentialsError::Tls)?
             .with_root_certificates(bundle)
             .with_no_client_auth();
+        let name = DnsName::try_from_str(SERVER_NAME).map_err(|_| CredentialsError::Tls(rustls::Error::EncryptError))?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT));
@@ -117,7 +120,7 @@ impl State {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(config)
             .https_only()
-            .with_server_name(SERVER_NAME.to_owned())
+            .with_server_name_resolver(FixedServerNameResolver::new(ServerName::DnsName(name)))
             .enable_http2()
             .wrap_connector(tcp);
         Ok(Self { ca_generation, calls: connection(&connector), connector, watches: Vec::new() })

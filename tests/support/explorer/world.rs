@@ -295,7 +295,7 @@ impl Backend for Held {
                 .into_iter()
                 .map(|(version, present)| {
                     let value = SecretValue::new(version.to_string());
-                    if present { Ok(Fetched { value, checksum: checksum(version) }) } else { Err(BackendError::Absent) }
+                    if present { Ok(Fetched::now(value, checksum(version))) } else { Err(BackendError::Absent) }
                 })
                 .collect(),
         }

@@ -135,7 +135,7 @@ pub(super) fn offboard(tables: &mut SlotTables<'_>, scope: &Scope) -> Result<(Ch
         if !key.value().starts_with(&prefix) {
             break;
         }
-        change.remove(key.value());
+        change.slots.push((key.value().to_owned(), None));
     }
     Ok((change, ()))
 }

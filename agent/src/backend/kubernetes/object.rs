@@ -8,6 +8,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::backend::BackendError;
+use crate::backend::plan::Plan;
 use crate::id::Fingerprinter;
 use crate::secret::SecretValue;
 
@@ -87,6 +88,20 @@ impl Object {
         if keyed { Fingerprinter::Keyed(Zeroizing::new(self.uid.as_bytes().to_vec())) } else { Fingerprinter::Sha256 }
     }
 
+    /// Whether it only waits for the finalizers of others: for us it is gone.
+    pub(super) fn is_gone(&self, finalizer: &str) -> bool {
+        self.terminating && !finalizer.is_empty() && !self.holds(finalizer)
+    }
+
+    /// Whether the slots that `plan` changes are as it would leave them.
+    pub(super) fn is_as(&self, plan: &Plan) -> bool {
+        plan.changes.iter().all(|(slot, wanted)| match (self.slot(slot.as_str()), wanted) {
+            (Ok(Some(found)), Some(wanted)) => found.expose() == wanted.expose(),
+            (Ok(None), None) => true,
+            _ => false,
+        })
+    }
+
     /// Whether the finalizer is on it.
     pub(super) fn holds(&self, finalizer: &str) -> bool {
         finalizer.is_empty() || self.finalizers.iter().any(|held| held == finalizer)
@@ -126,8 +141,8 @@ pub(super) enum Event {
     Is(Object),
     /// It is gone: this is what it was last.
     Gone(Object),
-    /// Nothing has changed.
-    Bookmark,
+    /// Nothing has changed up to this version.
+    Bookmark(Box<str>),
     /// The version that the watch began at is not kept any more: begin anew.
     Expired,
     /// Something that a watch does not say.
@@ -154,7 +169,7 @@ impl Event {
         Ok(match line.kind {
             "ADDED" | "MODIFIED" => Self::Is(Object::parse(object)?),
             "DELETED" => Self::Gone(Object::parse(object)?),
-            "BOOKMARK" => Self::Bookmark,
+            "BOOKMARK" => Self::Bookmark(Object::parse(object)?.version_text),
             "ERROR" => {
                 let status: Status = serde_json::from_slice(object).map_err(|_| BackendError::Misbehaved)?;
                 // 410: `Expired` and `Gone` (Kubernetes API concepts, "410 Gone responses").

@@ -43,9 +43,10 @@ struct Known {
     object: Option<Arc<Object>>,
     /// Whether `object` says what there is.
     kept: bool,
+    /// The version of what is known.
     version: Version,
-    /// Where a watch goes on; empty where nothing is known of the version.
-    version_text: Box<str>,
+    /// Where a watch goes on: that version, or that of a later bookmark; empty where none is known.
+    resume: Box<str>,
     /// The uid of the object that is gone, of which late news may come.
     gone: Option<Box<str>>,
     /// When it was last known to be so.
@@ -60,7 +61,7 @@ pub(super) struct Found {
     /// When it was so.
     pub(super) as_of: Moment,
     /// Whether a watch tells of changes.
-    pub(super) watch: Option<Arc<WatchHealth>>,
+    pub(super) watch: Arc<WatchHealth>,
 }
 
 impl Objects {
@@ -123,10 +124,24 @@ impl Objects {
             return false;
         }
         if let Some(known) = state.known.take() {
-            self.kept.fetch_sub(known.bytes, Ordering::AcqRel);
+            self.drop_bytes(known.bytes);
         }
+        drop(state);
         by_place.remove(&object.place);
         true
+    }
+
+    /// Whether there is room for so many bytes more, which are taken.
+    fn take_bytes(&self, bytes: usize) -> bool {
+        let fits = self.kept.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes) <= self.kept_max;
+        if !fits {
+            self.drop_bytes(bytes);
+        }
+        fits
+    }
+
+    fn drop_bytes(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<InUse>>> {
@@ -151,112 +166,78 @@ impl InUse {
     }
 
     /// Where a watch goes on, if anything is known.
-    pub(super) fn version_text(&self) -> Option<Box<str>> {
-        self.state().known.as_ref().map(|known| known.version_text.clone())
+    pub(super) fn resume(&self) -> Option<Box<str>> {
+        self.state().known.as_ref().map(|known| known.resume.clone())
     }
 
     /// Nothing that was known may be believed.
     pub(super) fn doubt(&self, objects: &Objects) {
         if let Some(known) = self.state().known.take() {
-            objects.kept.fetch_sub(known.bytes, Ordering::AcqRel);
+            objects.drop_bytes(known.bytes);
         }
     }
 
-    /// It is still so.
-    pub(super) fn confirm(&self, now: Moment, version_text: Option<&str>) {
+    /// It is still so, and a watch may go on from `resume`.
+    pub(super) fn confirm(&self, now: Moment, resume: Option<Box<str>>) {
         if let Some(known) = &mut self.state().known {
             known.confirmed = known.confirmed.max(now);
-            if let Some(text) = version_text.filter(|text| text.parse::<Version>().is_ok_and(|new| new > known.version)) {
-                known.version_text = text.into();
-                known.version = text.parse().unwrap_or(known.version);
-            }
+            known.resume = resume.unwrap_or_else(|| std::mem::take(&mut known.resume));
         }
     }
 
     /// Takes over what was learnt, unless more recent news came first. Whether it was news.
     pub(super) fn learn(&self, objects: &Objects, news: News, at: Moment) -> bool {
         let mut state = self.state();
-        let (version, gone) = match (&news, &state.known) {
-            (News::Is(object), Some(known)) => {
-                // Late news of an object that was deleted since.
-                if known.gone.as_ref() == Some(&object.uid) || object.version < known.version {
+        if let Some(known) = &mut state.known {
+            match news.compared(known, at) {
+                Compared::Older => return false,
+                Compared::Same => {
+                    known.confirmed = known.confirmed.max(at);
                     return false;
                 }
-                let same = object.version == known.version && known.kept && known.object.is_some();
-                if same {
-                    state.known.as_mut().into_iter().for_each(|known| known.confirmed = known.confirmed.max(at));
-                    return false;
-                }
-                (object.version, known.gone.clone())
+                Compared::Newer => {}
             }
-            (News::Is(object), None) => (object.version, None),
-            (News::Gone { version, uid }, Some(known)) => {
-                if *version < known.version {
-                    return false;
-                }
-                (*version, uid.clone().or_else(|| known.gone.clone()))
-            }
-            (News::Gone { version, uid }, None) => (*version, uid.clone()),
-            // A get that found nothing tells no version: it was true when it began, and what came since is newer.
-            (News::Missing, Some(known)) => {
-                if known.confirmed > at {
-                    return false;
-                }
-                let gone = known.object.as_ref().map(|object| object.uid.clone()).or_else(|| known.gone.clone());
-                (known.version, gone)
-            }
-            (News::Missing, None) => (0, None),
-        };
-        let was = state.known.take();
-        let was_absent = was.as_ref().is_some_and(|known| known.kept && known.object.is_none());
-        let version_text = match &news {
-            News::Is(object) => object.version_text.clone(),
-            News::Gone { .. } => version.to_string().into(),
-            News::Missing => was.as_ref().map(|known| known.version_text.clone()).unwrap_or_default(),
-        };
-        let bytes_before = was.map_or(0, |known| known.bytes);
-        let (object, bytes) = match news {
-            News::Is(object) => {
-                let bytes = object.kept_bytes();
-                (Some(object), bytes)
-            }
-            News::Gone { .. } | News::Missing => (None, 0),
-        };
-        objects.kept.fetch_sub(bytes_before, Ordering::AcqRel);
-        let fits = objects.kept.fetch_add(bytes, Ordering::AcqRel) + bytes <= objects.kept_max;
-        if !fits {
-            objects.kept.fetch_sub(bytes, Ordering::AcqRel);
         }
-        let news = object.is_some() || !was_absent;
-        state.known = Some(Known {
-            object: object.filter(|_| fits),
-            kept: fits,
-            version,
-            version_text,
-            gone,
-            confirmed: at,
-            bytes: if fits { bytes } else { 0 },
-        });
-        news
+        let before = state.known.take();
+        objects.drop_bytes(before.as_ref().map_or(0, |known| known.bytes));
+        let was_absent = before.as_ref().is_some_and(|known| known.kept && known.object.is_none());
+        let gone = before.as_ref().and_then(|known| known.gone.clone());
+        let known = match news {
+            News::Is(object) => {
+                let (version, resume, bytes) = (object.version, object.version_text.clone(), object.kept_bytes());
+                let kept = objects.take_bytes(bytes);
+                let (object, bytes) = if kept { (Some(object), bytes) } else { (None, 0) };
+                Known { object, kept, version, resume, gone, confirmed: at, bytes }
+            }
+            News::Gone { version, uid } => {
+                let resume = version.to_string().into();
+                Known { object: None, kept: true, version, resume, gone: uid.or(gone), confirmed: at, bytes: 0 }
+            }
+            News::Missing => {
+                let (version, resume, uid) = before.map_or((0, Box::default(), None), |known| {
+                    (known.version, known.resume, known.object.map(|object| object.uid.clone()))
+                });
+                Known { object: None, kept: true, version, resume, gone: uid.or(gone), confirmed: at, bytes: 0 }
+            }
+        };
+        let is_absent = known.kept && known.object.is_none();
+        state.known = Some(known);
+        !(was_absent && is_absent)
     }
 
     /// What is known, if a watch confirms it, or a get did that began no earlier than `since`.
-    fn known(&self, shared: &Shared, freshness: Freshness, since: Moment) -> Option<Found> {
+    fn known(&self, shared: &Shared, freshness: Freshness, since: Option<Moment>) -> Option<Found> {
         let state = self.state();
         let known = state.known.as_ref().filter(|known| known.kept)?;
         let now = shared.clock.now();
         let watched = freshness == Freshness::Any
             && self.health.is_live()
             && now.since(known.confirmed) < shared.settings.believed;
-        (watched || known.confirmed >= since).then(|| Found {
+        (watched || since.is_some_and(|since| known.confirmed >= since)).then(|| Found {
             object: known.object.clone(),
             as_of: known.confirmed,
-            watch: self.watch(),
+            watch: Arc::clone(&self.health),
         })
-    }
-
-    fn watch(&self) -> Option<Arc<WatchHealth>> {
-        Some(Arc::clone(&self.health))
     }
 }
 
@@ -273,17 +254,41 @@ pub(super) enum News {
     Missing,
 }
 
+/// What news are beside what is known.
+enum Compared {
+    Older,
+    Same,
+    Newer,
+}
+
+impl News {
+    /// `at` is when a get began, or when something else was heard.
+    fn compared(&self, known: &Known, at: Moment) -> Compared {
+        match self {
+            // Late news of an object that was deleted since, or of an earlier state.
+            Self::Is(object) if known.gone.as_ref() == Some(&object.uid) || object.version < known.version => {
+                Compared::Older
+            }
+            Self::Is(object) if object.version == known.version && known.object.is_some() => Compared::Same,
+            Self::Gone { version, .. } if *version < known.version => Compared::Older,
+            // It tells no version: it was true when the get began, and what was heard since is newer.
+            Self::Missing if known.confirmed > at => Compared::Older,
+            Self::Is(_) | Self::Gone { .. } | Self::Missing => Compared::Newer,
+        }
+    }
+}
+
 /// The object at `place`, as fresh as is asked for; from now on it is watched.
 pub(super) async fn get(shared: &Arc<Shared>, place: &Place, freshness: Freshness) -> Result<Found, BackendError> {
     let asked = shared.clock.now();
     let in_use = shared.objects.at(place, asked);
     if freshness == Freshness::Any
-        && let Some(found) = in_use.known(shared, freshness, asked + std::time::Duration::MAX)
+        && let Some(found) = in_use.known(shared, freshness, None)
     {
         return Ok(found);
     }
     let _one = in_use.gets.lock().await;
-    if let Some(found) = in_use.known(shared, freshness, asked) {
+    if let Some(found) = in_use.known(shared, freshness, Some(asked)) {
         return Ok(found);
     }
     let began = shared.clock.now();
@@ -299,6 +304,6 @@ pub(super) async fn get(shared: &Arc<Shared>, place: &Place, freshness: Freshnes
         shared.tasks.spawn(watch::run(Arc::clone(shared), Arc::clone(&in_use)));
     }
     // What came meanwhile from the watch or an own write may be newer than the answer.
-    let found = in_use.known(shared, Freshness::Latest, began);
-    Ok(found.unwrap_or_else(|| Found { object, as_of: began, watch: in_use.watch() }))
+    let found = in_use.known(shared, Freshness::Latest, Some(began));
+    Ok(found.unwrap_or_else(|| Found { object, as_of: began, watch: Arc::clone(&in_use.health) }))
 }

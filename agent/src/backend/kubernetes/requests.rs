@@ -29,6 +29,8 @@ pub(super) enum Outcome {
     Conflict,
     /// There is no such object.
     Missing,
+    /// It was sent, and the server said that something failed.
+    Failed,
     /// It was sent and nobody knows.
     Unknown,
 }
@@ -217,8 +219,9 @@ pub(super) fn nothing_changed(error: CallError) -> BackendError {
 fn outcome(answer: Result<Answer, CallError>) -> Result<Outcome, BackendError> {
     let answer = match answer {
         Ok(answer) => answer,
-        // It may have arrived: 500 is also what a server says whose store did not answer it in time.
-        Err(CallError::Lost | CallError::Failed | CallError::Misbehaved) => return Ok(Outcome::Unknown),
+        // Stored or not: 500 is what a server says whose webhook is away, and whose store did not answer it in time.
+        Err(CallError::Failed) => return Ok(Outcome::Failed),
+        Err(CallError::Lost | CallError::Misbehaved) => return Ok(Outcome::Unknown),
         Err(error) => return Err(nothing_changed(error)),
     };
     match answer.status {
@@ -236,9 +239,7 @@ fn outcome(answer: Result<Answer, CallError>) -> Result<Outcome, BackendError> {
 
 /// 403 has four senses: RBAC, a namespace on its way out, a quota, and admission.
 fn forbidden(answer: &Answer) -> BackendError {
-    let status = answer.failure();
-    let causes = status.details.map(|details| details.causes).unwrap_or_default();
-    if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") {
+    if answer.causes().iter().any(|reason| reason == "NamespaceTerminating") {
         return BackendError::Terminating { retry_after: TERMINATING_RETRY };
     }
     BackendError::Denied

@@ -48,14 +48,13 @@ pub(super) async fn run(shared: Arc<Shared>, object: Arc<InUse>) {
         }
         let end = tokio::select! {
             () = shared.stop.cancelled() => break,
-            end = once(&shared, &object, idle) => end,
+            end = once(&shared, &object) => end,
         };
         match end {
-            End::Asked => {
-                pause = PAUSE_MIN;
-                continue;
-            }
+            // Not at once: where a server that many watch goes away, they come back one after the other.
+            End::Asked => pause = PAUSE_MIN,
             End::Expired => {
+                object.health.set(false);
                 object.doubt(&shared.objects);
                 if look(&shared, &object).await.is_ok() {
                     continue;
@@ -102,8 +101,8 @@ async fn look(shared: &Arc<Shared>, object: &Arc<InUse>) -> Result<(), BackendEr
 }
 
 /// One watch, from where the last one ended.
-async fn once(shared: &Arc<Shared>, object: &Arc<InUse>, idle: Duration) -> End {
-    let Some(version) = object.version_text() else { return End::Expired };
+async fn once(shared: &Arc<Shared>, object: &Arc<InUse>) -> End {
+    let Some(version) = object.resume() else { return End::Expired };
     let place = &object.place;
     let seconds = jitter::around(LASTS).as_secs();
     let path = format!(
@@ -118,7 +117,7 @@ async fn once(shared: &Arc<Shared>, object: &Arc<InUse>, idle: Duration) -> End 
         Ok(Ok(lines)) => {
             object.health.set(true);
             object.confirm(shared.clock.now(), None);
-            follow(shared, object, lines, idle).await
+            follow(shared, object, lines).await
         }
         Ok(Err(StatusCode::GONE)) => End::Expired,
         Ok(Err(StatusCode::FORBIDDEN)) => End::Denied,
@@ -126,17 +125,9 @@ async fn once(shared: &Arc<Shared>, object: &Arc<InUse>, idle: Duration) -> End 
     }
 }
 
-async fn follow(shared: &Arc<Shared>, object: &Arc<InUse>, mut lines: Lines, idle: Duration) -> End {
+async fn follow(shared: &Arc<Shared>, object: &Arc<InUse>, mut lines: Lines) -> End {
     loop {
-        let line = tokio::select! {
-            line = lines.next() => line,
-            // Where the object is not used any more, the watch ends with the next look at it.
-            () = tokio::time::sleep(idle) => {
-                if shared.clock.now().since(object.used()) >= idle { return End::Asked }
-                continue;
-            }
-        };
-        let line = match line {
+        let line = match lines.next().await {
             Ok(Some(line)) => line,
             Ok(None) => return End::Asked,
             Err(_) => return End::Broken,
@@ -147,7 +138,7 @@ async fn follow(shared: &Arc<Shared>, object: &Arc<InUse>, mut lines: Lines, idl
             Event::Is(found) => News::Is(Arc::new(found)),
             Event::Gone(found) => News::Gone { version: found.version, uid: Some(found.uid) },
             Event::Bookmark(version) => {
-                object.confirm(now, Some(&version));
+                object.confirm(now, Some(version));
                 continue;
             }
             Event::Expired => return End::Expired,
