@@ -1,5 +1,5 @@
 # What one cluster is called on this machine: its directory, cgroups, interface and addresses. Sourced.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034
 
 home="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 name="${CLOAKROOM_CLUSTER:-default}"

@@ -101,8 +101,8 @@ make_network() {
 }
 
 end_namespaces() {
-    local directory attempt pids
-    for attempt in $(seq 100); do
+    local directory pids
+    for _ in $(seq 100); do
         # A frozen process does not die.
         find /sys/fs/cgroup/freezer -path "*/$id*" -name freezer.state 2>/dev/null | while read -r file; do
             [ "$(cat "$file" 2>/dev/null)" = THAWED ] || echo THAWED >"$file" 2>/dev/null || true
@@ -114,7 +114,7 @@ end_namespaces() {
         sleep 0.05
     done
     [ -z "$(processes)" ] || die "these processes do not end: $(processes | tr '\n' ' ')"
-    for attempt in $(seq 100); do
+    for _ in $(seq 100); do
         for directory in $(cgroups); do find "$directory" -depth -type d -exec rmdir {} + 2>/dev/null || true; done
         [ -n "$(cgroups)" ] || break
         # The last task of a cgroup is counted until the kernel has reaped it.
