@@ -3,7 +3,6 @@
 
 # Two calls for one cluster wait for each other. The lock lies outside the state, which `down` removes.
 locked() {
-    umask 077
     mkdir -p "$cache"
     exec 9>"$cache/cluster-$name.lock"
     flock 9
@@ -50,6 +49,8 @@ up() {
     fi
     end_all
     mkdir -p "$state"
+    # Keys lie in it, and the audit log.
+    chmod 700 "$state"
     echo "$mode${version:+ $version}" >"$state/mode"
     trap 'boot_failed' EXIT
     trap 'exit 130' INT TERM HUP

@@ -9,7 +9,7 @@ write_configuration() {
    "ipam": {"type": "host-local", "ranges": [[{"subnet": "$pods"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 JSON
     # oom_score: a root without CAP_SYS_RESOURCE cannot lower one.
-    cat >"$state/containerd.toml" <<'TOML'
+    cat >"$state/containerd.toml" <<TOML
 version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -26,7 +26,7 @@ disabled_plugins = [
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
-    conf_dir = "/etc/cni/net.d"
+    conf_dir = "$state/cni-config"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "runc"

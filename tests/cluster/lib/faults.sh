@@ -33,8 +33,9 @@ fault() {
     block | reset)
         clear_rules
         fault_rules "$1" | in_network nft -f -
-        # An idle connection sends nothing that could be rejected, so those that are open are ended here.
-        [ "$1" = block ] || in_network ss --kill --no-header state established "( sport = :6443 and not dst 127.0.0.0/8 and not dst $(node_address) )" >/dev/null
+        # An idle connection sends nothing that could be rejected, so those that are open are ended here. What ss says
+        # about a family without sockets is not an error.
+        [ "$1" = block ] || in_network ss --kill --no-header state established "( sport = :6443 and ( dst $(host_address) or dst $pods ) )" >/dev/null 2>&1
         ;;
     stall) signal_apiserver STOP ;;
     resume) signal_apiserver CONT ;;
