@@ -18,6 +18,18 @@ is_up() {
     [ -e "$state/complete" ] && init_pid >/dev/null
 }
 
+healthy() {
+    local daemon
+    is_up || return 1
+    for daemon in $(expected_daemons); do [ -n "$(daemon_pids "$daemon")" ] || return 1; done
+    apiserver_ready >/dev/null 2>&1
+}
+
+expected_daemons() {
+    echo etcd kube-apiserver
+    [ "$(cat "$state/mode")" != node ] || echo kube-controller-manager kube-scheduler containerd kubelet kube-proxy
+}
+
 link_program() {
     local program="$1" path
     shift
@@ -43,7 +55,7 @@ up() {
     [ -z "$version" ] || [ "$mode" = server-only ] || die "the whole node is of one version; --version goes with --server-only"
     reasons="$(missing)"
     [ -z "$reasons" ] || die "cannot run here: $reasons"
-    if is_up && [ "$(cat "$state/mode")" = "$mode${version:+ $version}" ] && apiserver_ready >/dev/null 2>&1; then
+    if [ "$(cat "$state/mode" 2>/dev/null)" = "$mode${version:+ $version}" ] && healthy; then
         progress "already up"
         return
     fi
@@ -130,7 +142,7 @@ status() {
     fi
     echo "mode: $(cat "$state/mode")"
     echo "state: $state"
-    for daemon in etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet kube-proxy; do
+    for daemon in $(expected_daemons); do
         echo "$daemon: $(daemon_pids "$daemon" | paste -sd' ')"
     done
     if is_up; then echo "up, at https://$(node_address):6443"; else echo "not complete: \`up\` begins anew"; fi

@@ -1,15 +1,15 @@
 # The daemons: how each is started, found, stopped and known to be ready. Sourced.
 # shellcheck shell=bash disable=SC2154
 
-# daemon NAME CMD…: starts CMD in the node, with the log under its name.
+# daemon NAME CMD…: starts CMD in the node, with the log under its name. It becomes a child of the node's init: nsenter
+# would stop together with a daemon that a test stops, and then never reap it.
 daemon() {
     local log="$logs/$1.log"
     shift
-    enter setsid "$@" >>"$log" 2>&1 </dev/null 9>&- &
-    disown
+    enter setsid --fork "$@" >>"$log" 2>&1 </dev/null 9>&-
 }
 
-# The ids, in the host's numbering, of the daemon that is called NAME (not of the nsenter that waits for it).
+# The ids, in the host's numbering, of the daemon that is called NAME.
 daemon_pids() {
     local pid program
     for pid in $(daemons); do

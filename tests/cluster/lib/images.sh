@@ -12,7 +12,7 @@ image() {
     esac
     shift
     file="$(mktemp "$state/image.XXXXXX")"
-    "$home/pack" "$file" "$name" "$@"
+    TMPDIR="$state" "$home/pack" "$file" "$name" "$@"
     enter ctr --namespace k8s.io images import "$file" >/dev/null || die "containerd refuses the image $name"
     rm -f "$file"
 }
