@@ -4,14 +4,13 @@
 # The cgroup is the register of our processes: every daemon is moved into it before it starts, so ending the cluster
 # needs no pid files, whatever was killed half-way.
 
-hierarchies=(cpu cpuacct cpuset memory devices freezer blkio pids systemd)
-
-own_cgroup() {
-    local controller="$1"
-    [ "$1" = systemd ] && controller=name=systemd
-    awk -F: -v controller="$controller" '
-        { n = split($2, names, ","); for (i = 1; i <= n; i++) if (names[i] == controller) { print $3 == "/" ? "" : $3; exit } }
-    ' /proc/self/cgroup
+# Each v1 hierarchy that is mounted, and the caller's own place in it.
+hierarchies() {
+    local controllers path
+    while IFS=: read -r _ controllers path; do
+        controllers="${controllers#name=}"
+        [ -z "$controllers" ] || [ ! -d "/sys/fs/cgroup/$controllers" ] || echo "$controllers ${path%/}"
+    done </proc/self/cgroup
 }
 
 cgroups() {
@@ -19,16 +18,16 @@ cgroups() {
 }
 
 make_cgroups() {
-    local hierarchy directory
-    for hierarchy in "${hierarchies[@]}"; do
-        directory="/sys/fs/cgroup/$hierarchy$(own_cgroup "$hierarchy")/$id"
+    local hierarchy path directory
+    while read -r hierarchy path; do
+        directory="/sys/fs/cgroup/$hierarchy$path/$id"
         mkdir -p "$directory"
         if [ "$hierarchy" = cpuset ]; then
             # A cpuset starts empty, and no process may enter an empty one.
             cat "$directory/../cpuset.cpus" >"$directory/cpuset.cpus"
             cat "$directory/../cpuset.mems" >"$directory/cpuset.mems"
         fi
-    done
+    done < <(hierarchies)
 }
 
 # The ids of all our processes, or of those in the node's own cgroup (the daemons, not the pods).
