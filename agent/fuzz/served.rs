@@ -79,9 +79,9 @@ fn start() -> Running {
                 drain_timeout: Duration::from_secs(5),
             };
             let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-            let handler = Arc::new(Counting { handled: counter });
+            let counting = Arc::new(Counting { handled: counter });
             let metrics = ServerMetrics::default();
-            serve(bound, settings, handler, InFlight::new(1 << 20), tasks, stop, metrics).await
+            serve(bound, settings, counting, InFlight::new(1 << 20), tasks, stop, metrics).await
         })
     });
     started.recv().expect("the server must start");

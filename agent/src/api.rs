@@ -42,6 +42,8 @@ type ApiResult = Result<Response<Full<Bytes>>, ApiError>;
 pub struct ApiLimits {
     /// Ids in one batch.
     pub batch_ids: usize,
+    /// Bytes of the largest answer: all that may be in flight at once.
+    pub answer_bytes: usize,
 }
 
 /// Decides which subject a socket peer is, or that it may not connect.
@@ -114,7 +116,7 @@ impl Handler for Api {
     type Caller = Caller;
 
     fn admit(&self, peer: Peer) -> Option<Caller> {
-        (self.identify)(peer).map(|subject| Caller { subject, peer })
+        (self.identify)(peer).map(|subject| Caller::new(subject, peer))
     }
 
     async fn handle(&self, caller: &Arc<Caller>, request: Request<RequestBody>) -> Response<Full<Bytes>> {

@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 use crate::secret::SecretValue;
 use queue::Queue;
 pub use queue::Recording;
-pub use record::{AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
+pub use record::{AuditCaller, AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
 
 /// Longest time that a request waits for its record.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ impl AuditSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum AuditOpenError {
     /// The file cannot be opened or created.
-    #[error("opening the audit file {}", path.display())]
+    #[error("audit.file: cannot open {}; its directory must exist, and the agent must be allowed to write there", path.display())]
     Open {
         /// As configured.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum AuditOpenError {
         source: Errno,
     },
     /// A FIFO that nobody reads takes no record.
-    #[error("the audit FIFO {} has no reader", path.display())]
+    #[error("audit.file: the FIFO {} has no reader; start the reader first", path.display())]
     NoReader {
         /// As configured.
         path: PathBuf,
@@ -98,7 +98,7 @@ pub enum AuditOpenError {
     #[error("preparing the audit sink")]
     Descriptor(#[source] std::io::Error),
     /// The key would not protect a value.
-    #[error("the audit key has fewer than {MIN_KEY_BYTES} bytes")]
+    #[error("audit.hmacKeyFile: the key has fewer than {MIN_KEY_BYTES} bytes; make a longer one")]
     WeakKey,
     /// The system's random source failed.
     #[error("making an audit key for this run")]

@@ -77,10 +77,9 @@ impl SecretId {
         if text.len() > MAX_ID_BYTES {
             return Err(IdError::Length);
         }
-        let (location, checksum) = text.rsplit_once(':').ok_or(IdError::Segments)?;
-        if location.matches(':').count() != 3 {
-            return Err(IdError::Segments);
-        }
+        let (location, checksum) = memchr::memrchr(b':', text.as_bytes())
+            .and_then(|colon| text.get(..colon).zip(text.get(colon + 1..)))
+            .ok_or(IdError::Segments)?;
         let location = Location::parse(location)?;
         let checksum = Checksum::parse(checksum)?;
         Ok(Self { location, checksum })

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod hardening;
 pub mod id;
+mod json;
 pub mod listener;
 pub mod metrics;
 pub mod operations;

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::rate::RateLimiter;
 use crate::access::{Access, AccessError, Subject};
-use crate::audit::{Audit, AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
+use crate::audit::{Audit, AuditCaller, AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
 use crate::cache::{Cache, Served, Source};
 use crate::id::Location;
 use crate::metrics::Metrics;
@@ -31,8 +31,16 @@ pub use writes::{PutValue, Rotated, guard};
 pub struct Caller {
     /// The subject that permissions are decided for.
     pub subject: Subject,
-    /// The socket peer, for the record.
-    pub peer: Peer,
+    /// Subject and socket peer, for the record.
+    pub audit: AuditCaller,
+}
+
+impl Caller {
+    /// `subject` at the other end of a connection, as process `peer`.
+    #[must_use]
+    pub fn new(subject: Subject, peer: Peer) -> Self {
+        Self { audit: AuditCaller::new(Some(&subject), None, peer), subject }
+    }
 }
 
 /// One request: its id and its caller.
@@ -145,9 +153,7 @@ impl<'a> Refusal<'a> {
             request: context.request,
             phase: Phase::Served,
             operation,
-            subject: Some(&context.caller.subject),
-            pod: None,
-            peer: context.caller.peer,
+            caller: &context.caller.audit,
             secrets,
             scope,
             decision: AuditDecision::Allow,

@@ -47,6 +47,12 @@ impl RequestId {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    /// The text's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The header.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {

@@ -13,7 +13,7 @@ use crate::access::file::{DevGrants, FileGrants};
 use crate::access::rate::{RateLimiter, RateSettings};
 use crate::access::{Access, AccessMetrics, PermissionProvider, Subject};
 use crate::admin::{AdminListener, AdminState};
-use crate::api::{About, Api, ApiLimits, Identify};
+use crate::api::{About, Api, Identify};
 use crate::audit::{Audit, AuditMetrics};
 use crate::backend::deadline::Deadlines;
 use crate::backend::embedded::{Embedded, EmbeddedSettings};
@@ -96,7 +96,7 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
         operations,
         identify(&config),
         About { backend: BackendKind::Embedded, backend_up: up, warnings: warnings(&config) },
-        ApiLimits { batch_ids: settings::usize_of(config.limits.batch_ids) },
+        settings::api(&config),
         in_flight.clone(),
         RequestIds::new().map_err(|_| anyhow::anyhow!("the system's random source failed"))?,
     );

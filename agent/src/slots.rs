@@ -14,5 +14,6 @@ pub use catalogue::{Catalogue, Initial, SlotKind, SlotSpec, UnknownSlot};
 pub use generate::Generator;
 pub use map::{MapError, MapSlot};
 pub use onboard::{
-    OnboardEntry, OnboardError, OnboardRequest, OnboardedItem, SlotChange, SlotError, SlotInput, Strategy,
+    OnboardEntry, OnboardError, OnboardRefusal, OnboardRequest, OnboardedItem, SlotChange, SlotError, SlotInput,
+    Strategy,
 };

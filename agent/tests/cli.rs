@@ -53,7 +53,7 @@ fn help_of_every_command() {
 
 #[test]
 fn wrong_usage_is_2() {
-    let wrong: [&[&str]; 14] = [
+    let wrong: [&[&str]; 15] = [
         &[],
         &["frobnicate"],
         &["get"],
@@ -64,6 +64,7 @@ fn wrong_usage_is_2() {
         &["put", ID, "bare"],
         &["onboard", "app", "poc", "eni--hyperion"],
         &["onboard", "environment", "poc", "--secret", "nothing"],
+        &["onboard", "environment", "poc", "--secret", "zones/a=@"],
         &["onboard", "environment", "poc", "--strategy", "mix"],
         &["agent", "--state-dir", "/nowhere"],
         &["agent", "--dev", "--admin", "localhost"],

@@ -1,5 +1,7 @@
 //! Replays the corpora of the fuzz targets: what the fuzzer starts from, and whatever it once found.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed fixture is a failed test")]
+
 #[path = "../fuzz/checks.rs"]
 mod checks;
 

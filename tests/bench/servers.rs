@@ -103,9 +103,9 @@ impl Server {
         Ok(server)
     }
 
-    /// Ends the server and hands its directory over.
+    /// Ends the server as its supervisor would, and hands its directory over.
     pub(crate) fn into_directory(mut self) -> anyhow::Result<TempDir> {
-        self.child.kill()?;
+        nix::sys::signal::kill(Pid::from_raw(self.child.id().try_into()?), nix::sys::signal::Signal::SIGTERM)?;
         self.child.wait()?;
         Ok(std::mem::replace(&mut self.directory, TempDir::new()?))
     }

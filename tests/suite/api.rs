@@ -189,10 +189,31 @@ fn unknown_slots_are_refused_and_sub_keys_of_scalars_are_invalid() {
     problem(&call(&mut connection, "PUT", &unknown, r#"{"value":"x"}"#), 403, "slot_not_allowed");
     problem(&call(&mut connection, "GET", &unknown, ""), 404, "not_found");
     let body = r#"{"secrets":[{"name":"someSecret","value":"x"}]}"#;
-    problem(&call(&mut connection, "PUT", APP, body), 403, "slot_not_allowed");
+    let refused = call(&mut connection, "PUT", APP, body);
+    problem(&refused, 403, "slot_not_allowed");
+    let detail = json_of(&refused)["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("secret someSecret is not allowed for onboarding"), "as in the reference: {detail}");
     let sub_key = id_path("poc:eni--hyperion:my-app:clientSecret/x:");
     problem(&call(&mut connection, "GET", &sub_key, ""), 422, "invalid_id");
     problem(&call(&mut connection, "PUT", &sub_key, r#"{"value":"x"}"#), 422, "invalid_id");
+}
+
+#[test]
+fn a_refused_onboarding_request_says_which_entry_and_why() {
+    let (_agent, mut connection) = onboarded();
+    for (entry, code, reason) in [
+        (r#"{"name":"externalSecrets/a b","value":"x"}"#, "invalid_onboarding", "the sub-key is segments of"),
+        (r#"{"name":"externalSecrets","value":"text"}"#, "invalid_onboarding", "a flat JSON object of strings"),
+        (r#"{"name":"rotatedClientSecret","value":"\t"}"#, "invalid_onboarding", "only white space"),
+        (r#"{"name":"clientSecret","value":"twice"}"#, "invalid_onboarding", "stands twice"),
+    ] {
+        let body = format!(r#"{{"secrets":[{{"name":"clientSecret","value":"s3cr3t"}},{entry}]}}"#);
+        let answer = call(&mut connection, "PUT", APP, &body);
+        problem(&answer, 422, code);
+        let problem = json_of(&answer);
+        assert_eq!(problem["position"], 1, "{entry}");
+        assert!(problem["detail"].as_str().unwrap().contains(reason), "{entry}: {}", problem["detail"]);
+    }
 }
 
 #[test]
@@ -417,4 +438,23 @@ fn the_admin_listener_answers_probes_and_metrics_and_nothing_else() {
     let names: std::collections::BTreeSet<&str> =
         metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     insta::assert_snapshot!("metrics", names.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn n8_a_value_over_the_limit_is_refused_on_every_way_in() {
+    let (_agent, mut connection) = onboarded();
+    let long = "x".repeat(64 * 1024 + 1);
+    let value = serde_json::json!({ "value": long }).to_string();
+    assert_eq!(call(&mut connection, "PUT", &id_path(SECRET), &value).status, 413);
+    let entry = serde_json::json!({"secrets": [{"name": "externalSecrets/long", "value": long}]}).to_string();
+    assert_eq!(call(&mut connection, "PUT", APP, &entry).status, 413);
+}
+
+#[test]
+fn n4_bytes_that_are_no_text_are_refused_and_not_repaired() {
+    for bytes in [vec![0xff], b"a\xc3".to_vec(), vec![0xed, 0xa0, 0x80]] {
+        assert!(cloakroom_agent::secret::SecretValue::from_bytes(bytes).is_err());
+    }
+    let kept = cloakroom_agent::secret::SecretValue::from_bytes("\u{feff}e\u{301}\0".into()).unwrap();
+    assert_eq!(kept.expose(), "\u{feff}e\u{301}\0");
 }

@@ -158,12 +158,17 @@ fn n6_a_write_whose_outcome_cannot_be_recorded_is_504_and_a_read_503() {
         ..Options::default()
     });
     let mut connection = onboard(&agent);
-    for (method, body, status) in [("PUT", r#"{"value":"written"}"#, 504), ("GET", "", 503)] {
+    let batch = format!("/api/v1/secrets?secretId={}", SECRET.replace('/', "%2F"));
+    for (method, path, body, status) in [
+        ("PUT", id_path(SECRET), r#"{"value":"written"}"#, 504),
+        ("GET", id_path(SECRET), "", 503),
+        ("GET", batch, "", 503),
+    ] {
         fifo.empty();
         // One record fits, a second one does not.
         fifo.fill(500);
-        let answer = call(&mut connection, method, &id_path(SECRET), body);
-        assert_eq!(answer.status, status, "{method}");
+        let answer = call(&mut connection, method, &path, body);
+        assert_eq!(answer.status, status, "{method} {path}");
         eventually(Duration::from_secs(20), "the late record to arrive", || {
             fifo.empty();
             call(&mut connection, "GET", &id_path(SECRET), "").status == 200

@@ -1,4 +1,4 @@
-//! K1, K5, K6, and the explorer: what may be answered from memory.
+//! K1, K5, K6, N7, N8, and the explorer: what may be answered from memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,11 @@ use cloakroom_agent::cache::{Cache, CacheMetrics, CacheSettings, Served, Source}
 use cloakroom_agent::clock::Clock;
 use cloakroom_agent::id::Checksum;
 use cloakroom_agent::secret::SecretValue;
-use cloakroom_tests::backend::{Call, Latest, Scripted, UNAVAILABLE, checksum, read_permit, write_permit};
+use cloakroom_tests::backend::{
+    Call, Latest, Scripted, UNAVAILABLE, checksum, onboard_permit, read_permit, write_permit,
+};
 use cloakroom_tests::explorer::{Search, explore, scenarios};
+use nix::time::{ClockId, clock_gettime};
 use tokio_util::task::TaskTracker;
 
 const ID: &str = "poc:team:app:clientSecret:";
@@ -205,6 +208,14 @@ async fn k5_an_absence_is_believed_for_a_second() {
     assert_eq!(bench.value().await, of("created", Source::Backend));
 }
 
+#[test]
+fn k5_time_is_that_of_the_clock_which_counts_suspend_and_which_nobody_sets() {
+    let boot = || Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
+    let before = boot();
+    let now = Clock::Boot.now().since_boot();
+    assert!((before..=boot()).contains(&now), "{now:?} is not the time since boot");
+}
+
 #[tokio::test]
 async fn k5_a_failure_is_never_remembered() {
     let bench = bench(plain());
@@ -237,9 +248,10 @@ async fn k6_stale_values_are_served_only_where_enabled_only_so_long_and_flagged(
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert!(text.contains("cache_stale_hits_total 1"), "{text}");
-    with.backend.fail(Some(BackendError::Denied));
-    assert_eq!(with.value().await, Err(BackendError::Denied), "only an unavailable backend excuses an old value");
+    with.backend.fail(Some(BackendError::Misbehaved));
+    assert_eq!(with.value().await, Err(BackendError::Misbehaved), "only an unavailable backend excuses an old value");
     with.backend.fail(Some(UNAVAILABLE));
+    assert_eq!(with.value().await, of("one", Source::Stale));
     with.clock.advance(Duration::from_mins(1));
     assert_eq!(with.value().await, Err(UNAVAILABLE));
 }
@@ -345,6 +357,170 @@ async fn n7_a_fetch_that_began_before_a_write_fills_nothing() {
     writer.await.unwrap().unwrap();
     reader.await.unwrap().unwrap();
     assert_eq!(bench.value().await.unwrap().0, "new");
+}
+
+#[tokio::test]
+async fn k1_of_two_fetches_the_one_that_began_later_stays() {
+    let bench = bench(CacheSettings { refresh_ahead: 1.0, ..plain() });
+    bench.backend.set(ID, Some("old"));
+    bench.value().await.unwrap();
+    bench.backend.open_any(false);
+    bench.clock.advance(Duration::from_secs(299));
+    assert_eq!(bench.value().await, of("old", Source::Cache), "and a refresh begins");
+    while bench.backend.fetches() < 2 {
+        tokio::task::yield_now().await;
+    }
+    bench.backend.set(ID, Some("new"));
+    assert_eq!(bench.get(&checksum(ID, "new")).await.unwrap().entry.value().expose(), "new");
+    bench.backend.open_any(true);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.value().await.unwrap().0, "new", "the refresh had read the old one");
+}
+
+#[tokio::test]
+async fn n3_what_the_backend_denies_now_is_not_served_from_memory_any_more() {
+    let bench = bench(plain());
+    bench.backend.set(ID, Some("one"));
+    bench.value().await.unwrap();
+    bench.backend.fail(Some(BackendError::Denied));
+    assert!(bench.get(&foreign(1)).await.is_err());
+    assert_eq!(bench.value().await, Err(BackendError::Denied));
+}
+
+#[tokio::test]
+async fn k6_who_knows_of_a_newer_value_never_gets_the_stale_one() {
+    let bench = bench(CacheSettings { stale_if_error: Duration::from_mins(1), ..plain() });
+    bench.backend.set(ID, Some("one"));
+    bench.value().await.unwrap();
+    bench.backend.fail(Some(UNAVAILABLE));
+    assert_eq!(bench.get(&foreign(1)).await.err(), Some(UNAVAILABLE));
+}
+
+/// Polls a future that is held once, so that it has begun.
+async fn begin<T>(work: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T>
+where
+    T: Send + 'static,
+{
+    let task = TaskTracker::new().spawn(work);
+    tokio::task::yield_now().await;
+    assert!(!task.is_finished());
+    task
+}
+
+#[tokio::test]
+async fn n7_who_asks_during_a_write_joins_no_fetch_from_before_it() {
+    for scope in [false, true] {
+        let bench = Arc::new(bench(plain()));
+        bench.backend.set(ID, Some("old"));
+        bench.backend.open(false);
+        let reading = |bench: &Arc<Bench>| {
+            let bench = Arc::clone(bench);
+            async move { bench.value().await }
+        };
+        let before = begin(reading(&bench)).await;
+        while bench.backend.fetches() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let writer = {
+            let bench = Arc::clone(&bench);
+            begin(async move {
+                if scope {
+                    return bench.cache.offboard(&onboard_permit("poc/team/app").await).await;
+                }
+                let put = Put { value: SecretValue::new("new".to_owned()), guard: Guard::None, keep_previous: None };
+                bench.cache.put(&write_permit(ID).await, put).await.map(drop)
+            })
+            .await
+        };
+        let during = begin(reading(&bench)).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.backend.fetches(), 2, "the fetch of before may bring what the write replaces");
+        bench.backend.open(true);
+        writer.await.unwrap().unwrap();
+        before.await.unwrap().unwrap();
+        during.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn n7_a_write_is_never_skipped_because_of_what_memory_knows() {
+    let bench = bench(plain());
+    bench.backend.set(ID, Some("same"));
+    bench.value().await.unwrap();
+    bench.backend.set(ID, Some("changed by another agent"));
+    let put = Put { value: SecretValue::new("same".to_owned()), guard: Guard::None, keep_previous: None };
+    bench.cache.put(&write_permit(ID).await, put).await.unwrap();
+    assert_eq!(bench.value().await, of("same", Source::Backend));
+    bench.backend.set(ID, None);
+    bench.clock.advance(Duration::from_mins(5));
+    assert_eq!(bench.value().await, Err(BackendError::Absent));
+    bench.backend.set(ID, Some("created by another agent"));
+    bench.cache.delete(&write_permit(ID).await, Guard::None).await.unwrap();
+    assert_eq!(bench.value().await, Err(BackendError::Absent));
+    let writes = bench.backend.calls().into_iter().filter(|call| !matches!(call, Call::Fetch(..))).count();
+    assert_eq!(writes, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn n8_fetches_at_one_time_are_bounded_and_one_more_is_refused() {
+    let bench = Arc::new(bench(plain()));
+    bench.backend.open(false);
+    let get = |number: usize| {
+        let bench = Arc::clone(&bench);
+        async move {
+            let permit = read_permit(&format!("poc:team:app:externalSecrets/{number}:")).await;
+            bench.cache.get(permit, Checksum::default()).await.map(drop)
+        }
+    };
+    let mut held = Vec::new();
+    for number in 0..1024 {
+        held.push(begin(get(number)).await);
+    }
+    let refused = tokio::time::timeout(Duration::from_mins(1), get(1024)).await.expect("it is refused at once");
+    assert_eq!(refused, Err(UNAVAILABLE));
+    assert_eq!(bench.backend.fetches(), 1024);
+    bench.backend.open(true);
+    for reader in held {
+        assert_eq!(reader.await.unwrap(), Err(BackendError::Absent));
+    }
+    assert_eq!(get(1024).await, Err(BackendError::Absent), "there is room again");
+}
+
+#[tokio::test]
+async fn n8_the_cache_is_bounded_in_entries_and_in_bytes() {
+    for (max_entries, max_bytes) in [(100, 1 << 20), (1 << 20, 16 * 1024)] {
+        let bench = bench(CacheSettings { max_bytes, max_entries, ..plain() });
+        for block in 0..100 {
+            let mut wanted = Vec::new();
+            for index in 0..50 {
+                let id = format!("poc:team:app:externalSecrets/{block}.{index}:");
+                bench.backend.set(&id, Some("a value"));
+                wanted.push((read_permit(&id).await, Checksum::default()));
+            }
+            bench.cache.get_many(wanted).await;
+        }
+        let counters = bench.cache.counters();
+        // The cache evicts behind its writers: what it has taken and not weighed yet comes on top.
+        let within = |used: i64, limit: u64| u64::try_from(used).is_ok_and(|used| used <= limit);
+        let (entries, bytes) = (max_entries + 1_000, max_bytes + 1_000 * 100);
+        assert!(within(counters.entries, entries) && within(counters.bytes, bytes), "{counters:?}");
+    }
+}
+
+#[tokio::test]
+async fn n8_of_foreign_checksums_only_the_last_eight_are_remembered() {
+    let bench = bench(plain());
+    bench.backend.set(ID, Some("one"));
+    bench.value().await.unwrap();
+    for number in (0..9).chain([0]) {
+        bench.clock.advance(Duration::from_secs(1));
+        bench.get(&foreign(number)).await.unwrap();
+    }
+    assert_eq!(bench.backend.fetches(), 1 + 9 + 1, "the first one was forgotten and is asked again, at its rate");
 }
 
 #[tokio::test]

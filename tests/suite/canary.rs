@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write as _;
 
 use base64::Engine as _;
+use cloakroom_agent::config::{LogConfig, LogFormat};
+use cloakroom_agent::secret::SecretValue;
 use cloakroom_tests::agent::{Agent, Options, binary};
 use cloakroom_tests::canary::{Canary, Sink, sweep};
 use cloakroom_tests::wire::Connection;
@@ -118,6 +120,61 @@ fn x5_no_canary_reaches_a_sink_at_trace_level() {
         assert!(!found.content.is_empty(), "{name} is empty, so the sweep sees nothing");
     }
     assert_eq!(sweep(&canaries, &sinks), Vec::<String>::new());
+}
+
+/// The process that the next test looks at; nothing to do where the environment does not ask for it.
+#[test]
+fn a_process_panics_over_a_value_where_the_environment_asks_for_it() {
+    let Some(value) = std::env::var_os("CLOAKROOM_PANIC_OVER") else { return };
+    let settings = LogConfig { level: Some("trace"), format: LogFormat::Json };
+    let flush = cloakroom_agent::telemetry::init(&settings, None).unwrap();
+    let payload = value.into_string().unwrap();
+    assert!(std::panic::catch_unwind(move || panic!("cannot store {payload}")).is_err());
+    drop(flush);
+}
+
+#[test]
+fn n5_x2_a_panic_over_a_value_leaves_its_place_in_the_log_and_nothing_of_the_value() {
+    let canary = Canary::new(3);
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "canary::a_process_panics_over_a_value_where_the_environment_asks_for_it", "--nocapture"])
+        .env("CLOAKROOM_PANIC_OVER", canary.text())
+        .env("RUST_BACKTRACE", "full")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("something panicked") && said.contains("suite/canary.rs"), "the place is told: {said}");
+    let sinks = [Sink::new("stderr", output.stderr), Sink::new("stdout", output.stdout)];
+    assert_eq!(sweep(&[canary], &sinks), Vec::<String>::new());
+}
+
+/// `Type::here` is ambiguous, and so no program, for a type that has the named trait.
+macro_rules! lacks {
+    ($type:ty: $($bound:tt)+) => {{
+        trait Ambiguous<Marker> {
+            fn here() {}
+        }
+        struct Has;
+        impl<T: ?Sized> Ambiguous<()> for T {}
+        impl<T: $($bound)+> Ambiguous<Has> for T {}
+        <$type as Ambiguous<_>>::here();
+    }};
+}
+
+#[test]
+fn n5_a_value_has_no_text_form_and_no_copy_that_nobody_asked_for() {
+    // This test fails by not compiling.
+    lacks!(SecretValue: std::fmt::Debug);
+    lacks!(SecretValue: std::fmt::Display);
+    lacks!(SecretValue: Clone);
+    lacks!(SecretValue: serde::Serialize);
+    lacks!(SecretValue: AsRef<str>);
+    lacks!(SecretValue: std::ops::Deref);
+    lacks!(cloakroom_agent::cache::Entry: std::fmt::Debug);
+    lacks!(cloakroom_agent::cache::Served: std::fmt::Debug);
+    lacks!(cloakroom_agent::backend::Fetched: std::fmt::Debug);
+    lacks!(cloakroom_agent::backend::Put: std::fmt::Debug);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod cache;
 mod canary;
 mod crash;
 mod listener;
+mod operations;
 mod permissions;
 mod process;
 mod protocol;

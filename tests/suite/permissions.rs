@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use cloakroom_tests::agent::{Agent, Options, eventually, own_uid};
+use cloakroom_agent::access::file::DevGrants;
+use cloakroom_agent::access::{Decision, PermissionProvider as _, Right, Subject, Target};
+use cloakroom_tests::agent::{Agent, Options, binary, eventually, own_uid, wait_with_deadline};
 use cloakroom_tests::wire::{Connection, Response};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -210,6 +212,7 @@ fn backend_calls(agent: &Agent) -> u64 {
 
 #[test]
 fn i1_a_grants_file_that_is_not_right_stops_the_start() {
+    let good = cloakroom_tests::agent::grant_everything(own_uid());
     for (what, text) in [
         ("empty", ""),
         ("no list", "grants:\n"),
@@ -217,11 +220,43 @@ fn i1_a_grants_file_that_is_not_right_stops_the_start() {
         ("a typo in a right", "grants: [{subject: \"uid:1\", rights: [secret_read], scopes: [poc]}]\n"),
         ("no scopes", "grants: [{subject: \"uid:1\", rights: [secrets_read], scopes: []}]\n"),
         ("no YAML", "grants: [\n"),
+        ("a key beside the grants", &format!("{good}rights: []\n")),
+        ("more than a megabyte", &format!("{good}#{}\n", "x".repeat(1 << 20))),
     ] {
         let (code, said) = Agent::refused(&Options { grants: text.to_owned(), ..Options::default() });
-        assert!(code.is_some_and(|code| code != 0), "{what}: {code:?}");
+        assert_eq!(code, Some(64), "{what}: an invalid configuration: {said}");
         assert!(said.contains("grants"), "{what}: the message must name the file: {said}");
     }
+}
+
+#[test]
+fn i1_without_a_grants_file_there_is_no_start() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let config = format!(
+        "listen: {{socket: {}, allowUids: [{}], admin: \"\"}}\n\
+         backend: {{kind: embedded, embedded: {{file: {}, keyFile: {}}}}}\n\
+         identity: {{kind: uid}}\npermissions: {{kind: file, file: {}}}\naudit: {{sink: file, file: /dev/null}}\n",
+        path("run/agent.sock"),
+        own_uid(),
+        path("store.redb"),
+        path("store.key"),
+        path("grants.yaml"),
+    );
+    fs::write(directory.path().join("cloakroom.yaml"), config).unwrap();
+    let mut child = std::process::Command::new(binary())
+        .args(["agent", "--config", &path("cloakroom.yaml")])
+        .env_clear()
+        .stderr(fs::File::create(directory.path().join("stderr")).unwrap())
+        .spawn()
+        .unwrap();
+    let status = wait_with_deadline(&mut child, std::time::Duration::from_secs(20));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(status.is_some_and(|status| !status.success()), "the agent started without grants");
+    let said = fs::read_to_string(directory.path().join("stderr")).unwrap();
+    assert!(said.contains("permissions.file"), "{said}");
+    assert!(!directory.path().join("run/agent.sock").exists());
 }
 
 #[test]
@@ -253,4 +288,30 @@ fn a_uid_that_is_not_allowed_to_connect_gets_no_answer() {
     // Root passes every file mode, so only the peer's uid is left to refuse it.
     let answer = Connection::open(&agent.socket()).try_request("GET", "/api/v1/whoami", &[], b"");
     assert!(answer.is_none(), "an uid outside listen.allowUids was answered");
+}
+
+#[test]
+fn n13_no_uid_that_stands_for_many_is_a_subject_and_each_has_one_spelling() {
+    for uid in [65_534, u32::MAX] {
+        assert!(Subject::from_uid(uid).is_none(), "{uid} stands for every uid without a name");
+        assert!(Subject::parse(&format!("uid:{uid}")).is_none(), "{uid}");
+    }
+    for text in ["uid:01", "uid:+1", "uid:", "uid:-1", "uid:4294967296", "UID:1", " uid:1", "root", "1"] {
+        assert!(Subject::parse(text).is_none(), "{text}");
+    }
+    assert_eq!(Subject::parse("uid:1"), Subject::from_uid(1));
+    let grants = "grants: [{subject: \"uid:65534\", rights: [secrets_read], scopes: [\"*\"]}]\n".to_owned();
+    let (code, said) = Agent::refused(&Options { grants, ..Options::default() });
+    assert!(code.is_some_and(|code| code != 0) && said.contains("65534"), "{said}");
+}
+
+#[test]
+fn n1_the_development_mode_allows_its_own_uid_and_no_other() {
+    let grants = DevGrants::new(Subject::from_uid(1).unwrap());
+    let target = Target { env: "poc", team: "", app: "" };
+    for right in Right::ALL {
+        assert_eq!(grants.known(&Subject::from_uid(1).unwrap(), right, target), Some(Decision::Allow));
+        assert_eq!(grants.known(&Subject::from_uid(2).unwrap(), right, target), Some(Decision::Deny));
+    }
+    assert_eq!(grants.grants(&Subject::from_uid(2).unwrap()).unwrap().len(), 0);
 }

@@ -15,6 +15,39 @@ fn metrics(agent: &Agent) -> String {
     String::from_utf8(answer.body).unwrap()
 }
 
+/// Hundredths of a second of processor time that the agent takes in a second.
+fn spent_in_a_second(agent: &Agent) -> u64 {
+    let spent = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
+        // Behind the name: the state, ten numbers, utime and stime (`proc(5)`).
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let (before, began) = (spent(), std::time::Instant::now());
+    eventually(Duration::from_secs(5), "a second", || began.elapsed() >= Duration::from_secs(1));
+    spent() - before
+}
+
+#[test]
+fn r1_an_agent_without_descriptors_does_not_spin_and_goes_on_when_there_are_some() {
+    let agent = Agent::start(Options { descriptors: Some(48), ..Options::default() });
+    // Fewer than its cap, so that it is the kernel that says no; idle, so that none makes room.
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        let mut stream = UnixStream::connect(agent.socket()).unwrap();
+        stream.write_all(b"GET /api/v1/st").unwrap();
+        held.push(stream);
+    }
+    eventually(Duration::from_secs(5), "the last descriptor is taken", || agent.log().contains("cannot accept"));
+    assert!(spent_in_a_second(&agent) <= 20, "an agent that cannot accept burns its core");
+    drop(held);
+    eventually(Duration::from_secs(5), "an answer after relief", || {
+        Connection::try_open(&agent.socket())
+            .and_then(|mut connection| connection.try_request("GET", "/api/v1/status", &[], b""))
+            .is_some_and(|answer| answer.status == 200)
+    });
+}
+
 #[test]
 fn r1_ten_thousand_connections_under_a_low_descriptor_limit_are_capped_and_leave_the_agent_well() {
     let agent = Agent::start(Options { descriptors: Some(128), ..Options::default() });
@@ -31,23 +64,13 @@ fn r1_ten_thousand_connections_under_a_low_descriptor_limit_are_capped_and_leave
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}"),
         }
     }
-    let spent = |agent: &Agent| {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
-        let fields: Vec<u64> =
-            stat.rsplit_once(')').unwrap().1.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-        // After state come 10 numbers before utime; state itself is no number.
-        fields[10] + fields[11]
-    };
     drop(held);
     eventually(Duration::from_secs(5), "an answer after relief", || {
         Connection::try_open(&agent.socket())
             .and_then(|mut connection| connection.try_request("GET", "/api/v1/status", &[], b""))
             .is_some_and(|answer| answer.status == 200)
     });
-    let before = spent(&agent);
-    let began = std::time::Instant::now();
-    eventually(Duration::from_secs(5), "a second", || began.elapsed() >= Duration::from_secs(1));
-    assert!(spent(&agent) - before <= 20, "an idle agent burns its core");
+    assert!(spent_in_a_second(&agent) <= 20, "an idle agent burns its core");
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", agent.pid()));
     assert!(descriptors.map_or(0, Iterator::count) < 64);
 }
@@ -146,15 +169,21 @@ fn r3_full_size_answers_on_every_connection_stay_within_the_memory_limit() {
 }
 
 #[test]
-fn r3_an_agent_that_was_stopped_for_a_while_answers_when_it_goes_on() {
-    let agent = Agent::start(Options::default());
+fn r3_deadlines_hold_for_an_agent_that_was_stopped_and_it_answers_when_it_goes_on() {
+    let agent = Agent::start(Options { extra: "limits: {headerTimeout: 1s}".to_owned(), ..Options::default() });
     let mut before = Connection::open(&agent.socket());
     assert_eq!(call(&mut before, "GET", "/api/v1/status", "").status, 200);
+    let mut half = Connection::open(&agent.socket());
+    half.send(b"GET /api/v1/status HTTP/1.1\r\nHost: local");
     agent.signal(Signal::SIGSTOP);
     let mut waiting = Connection::open(&agent.socket());
     waiting.send(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let stopped = std::time::Instant::now();
+    eventually(Duration::from_secs(10), "two seconds", || stopped.elapsed() >= Duration::from_secs(2));
     agent.signal(Signal::SIGCONT);
-    assert_eq!(waiting.receive().status, 200);
+    assert_eq!(waiting.receive().status, 200, "who asked meanwhile is answered");
+    assert_eq!(call(&mut before, "GET", "/api/v1/status", "").status, 200, "an old connection goes on");
+    assert!(half.is_closed_within(Duration::from_secs(5)), "the time of the half head has passed");
 }
 
 #[test]

@@ -102,7 +102,8 @@ impl Agent {
 
     fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + START;
-        while UnixStream::connect(self.socket()).is_err() {
+        // The admin socket comes last.
+        while [self.socket(), self.admin()].iter().any(|socket| UnixStream::connect(socket).is_err()) {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the agent ended with {status}: {}", self.log());
             }

@@ -39,6 +39,8 @@ pub enum Latest {
 pub struct Scripted {
     state: Arc<Mutex<State>>,
     gate: Arc<watch::Sender<bool>>,
+    /// A second gate, for fetches that any copy would do for.
+    any: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Default)]
@@ -51,7 +53,8 @@ struct State {
 
 impl Default for Scripted {
     fn default() -> Self {
-        Self { state: Arc::default(), gate: Arc::new(watch::channel(true).0) }
+        let open = || Arc::new(watch::channel(true).0);
+        Self { state: Arc::default(), gate: open(), any: open() }
     }
 }
 
@@ -82,6 +85,11 @@ impl Scripted {
     /// Holds calls after they have read the store, or lets all go on.
     pub fn open(&self, open: bool) {
         self.gate.send_replace(open);
+    }
+
+    /// Holds, or lets go on, the fetches that any copy would do for, and no other call.
+    pub fn open_any(&self, open: bool) {
+        self.any.send_replace(open);
     }
 
     /// The calls so far.
@@ -138,6 +146,10 @@ impl Backend for Scripted {
         let panics = self.state.lock().unwrap().panics;
         assert!(!panics, "the backend was told to panic");
         self.gate().await;
+        if latest == Latest::No {
+            let mut gate = self.any.subscribe();
+            let _open = gate.wait_for(|open| *open).await;
+        }
         results
     }
 
@@ -163,10 +175,12 @@ impl Backend for Scripted {
     }
 
     async fn onboard(&self, _: &OnboardPermit, _: OnboardRequest) -> Result<Vec<OnboardedItem>, BackendError> {
+        self.gate().await;
         Ok(Vec::new())
     }
 
     async fn offboard(&self, _: &OnboardPermit) -> Result<(), BackendError> {
+        self.gate().await;
         Ok(())
     }
 
@@ -203,4 +217,10 @@ pub async fn read_permit(id: &str) -> ReadPermit {
 pub async fn write_permit(id: &str) -> WritePermit {
     let access = Access::new(Arc::new(AllowAll));
     access.write(&Subject::from_uid(1).unwrap(), location(id)).await.unwrap()
+}
+
+/// A permit to onboard.
+pub async fn onboard_permit(scope: &str) -> OnboardPermit {
+    let access = Access::new(Arc::new(AllowAll));
+    access.onboard(&Subject::from_uid(1).unwrap(), Scope::parse(scope).unwrap()).await.unwrap()
 }

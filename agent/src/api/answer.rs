@@ -7,8 +7,10 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Api, ApiError, ApiResult};
-use crate::cache::{Served, Source};
+use crate::cache::{Entry, Served, Source};
 use crate::id::{Location, SecretId};
+use crate::json;
+use crate::server::Reservation;
 
 static CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -46,14 +48,21 @@ impl Api {
         if matches(headers, &tag) {
             return Ok(not_modified(std::slice::from_ref(served), tag));
         }
-        let value = served.entry.value().expose();
         let checksum = served.entry.checksum().as_str();
-        let size = location.as_str().len() + checksum.len() + 24 + escaped_len(value);
-        let reservation = self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())?;
+        let size = location.as_str().len() + checksum.len() + 24 + served.entry.encoded_len();
+        let reservation = self.reserve(size)?;
         let mut body = Zeroizing::new(Vec::with_capacity(size));
-        push_item(&mut body, location, checksum, value);
+        push_item(&mut body, location, &served.entry);
         let bytes = crate::server::answer(body, Some(reservation));
         Ok(read_answer(bytes, std::slice::from_ref(served), tag))
+    }
+
+    /// Room for an answer. One that has none when nothing else is under way is too large, now and later.
+    fn reserve(&self, size: usize) -> Result<Reservation, ApiError> {
+        if size > self.limits.answer_bytes {
+            return Err(ApiError::answer_too_large());
+        }
+        self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())
     }
 
     /// `{"items":[…]}` in the order of the request.
@@ -66,20 +75,20 @@ impl Api {
             digest.update([0]);
             digest.update(checksum);
             digest.update([0]);
-            size += location.as_str().len() + checksum.len() + 25 + escaped_len(served.entry.value().expose());
+            size += location.as_str().len() + checksum.len() + 25 + served.entry.encoded_len();
         }
         let tag = tag(&hex(digest.finalize().get(..12).unwrap_or_default()))?;
         if matches(headers, &tag) {
             return Ok(not_modified(all, tag));
         }
-        let reservation = self.in_flight.reserve(size).map_err(|_| ApiError::over_capacity())?;
+        let reservation = self.reserve(size)?;
         let mut body = Zeroizing::new(Vec::with_capacity(size));
         body.extend_from_slice(b"{\"items\":[");
         for (index, (location, served)) in locations.iter().zip(all).enumerate() {
             if index > 0 {
                 body.push(b',');
             }
-            push_item(&mut body, location, served.entry.checksum().as_str(), served.entry.value().expose());
+            push_item(&mut body, location, &served.entry);
         }
         body.extend_from_slice(b"]}");
         Ok(read_answer(crate::server::answer(body, Some(reservation)), all, tag))
@@ -91,53 +100,19 @@ pub(super) fn id(id: &SecretId) -> ApiResult {
     json(StatusCode::OK, &serde_json::json!({ "id": id.to_string() }))
 }
 
-fn push_item(body: &mut Vec<u8>, location: &Location, checksum: &str, value: &str) {
+fn push_item(body: &mut Vec<u8>, location: &Location, entry: &Entry) {
     body.extend_from_slice(b"{\"id\":\"");
     body.extend_from_slice(location.as_str().as_bytes());
     body.push(b':');
-    body.extend_from_slice(checksum.as_bytes());
+    body.extend_from_slice(entry.checksum().as_str().as_bytes());
     body.extend_from_slice(b"\",\"value\":\"");
-    push_escaped(body, value);
+    let value = entry.value().expose();
+    if entry.encoded_len() == value.len() {
+        body.extend_from_slice(value.as_bytes());
+    } else {
+        json::push_escaped(body, value);
+    }
     body.extend_from_slice(b"\"}");
-}
-
-/// How long [`push_escaped`] makes a text: the buffer must not grow, since growing leaves a copy behind.
-pub(super) fn escaped_len(text: &str) -> usize {
-    text.bytes().map(|byte| escape(byte).map_or(1, |escape| if escape == b'u' { 6 } else { 2 })).sum()
-}
-
-/// JSON string content (RFC 8259 §7).
-pub(super) fn push_escaped(body: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    while let Some(position) = rest.iter().position(|byte| escape(*byte).is_some()) {
-        let (plain, special) = rest.split_at(position);
-        body.extend_from_slice(plain);
-        let Some((byte, after)) = special.split_first() else { break };
-        match escape(*byte) {
-            Some(b'u') => {
-                body.extend_from_slice(b"\\u00");
-                body.extend_from_slice(hex(&[*byte]).as_bytes());
-            }
-            Some(short) => body.extend_from_slice(&[b'\\', short]),
-            None => body.push(*byte),
-        }
-        rest = after;
-    }
-    body.extend_from_slice(rest);
-}
-
-fn escape(byte: u8) -> Option<u8> {
-    match byte {
-        b'"' => Some(b'"'),
-        b'\\' => Some(b'\\'),
-        b'\n' => Some(b'n'),
-        b'\r' => Some(b'r'),
-        b'\t' => Some(b't'),
-        0x08 => Some(b'b'),
-        0x0c => Some(b'f'),
-        0..=0x1f => Some(b'u'),
-        _ => None,
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -147,12 +122,10 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A strong entity tag (RFC 9110 §8.8.3).
 fn tag(checksum: &str) -> Result<HeaderValue, ApiError> {
-    let mut text = [0_u8; 66];
+    let mut text = [b'"'; 66];
     let end = checksum.len() + 1;
-    let quoted = text.get_mut(..=end).ok_or_else(ApiError::internal)?;
-    for (place, byte) in quoted.iter_mut().zip(b"\"".iter().chain(checksum.as_bytes()).chain(b"\"")) {
-        *place = *byte;
-    }
+    text.get_mut(1..end).ok_or_else(ApiError::internal)?.copy_from_slice(checksum.as_bytes());
+    let quoted = text.get(..=end).ok_or_else(ApiError::internal)?;
     HeaderValue::from_bytes(quoted).map_err(|_| ApiError::internal())
 }
 
@@ -200,12 +173,13 @@ fn describe(headers: &mut HeaderMap, all: &[Served], tag: HeaderValue) {
 
 /// `cloakroom; hit; ttl=N`
 fn hit(ttl: u64) -> HeaderValue {
-    use std::io::Write as _;
-    let mut text = [0_u8; 48];
-    let mut rest = text.as_mut_slice();
-    let written = write!(rest, "cloakroom; hit; ttl={ttl}").is_ok();
-    let length = 48 - rest.len();
-    let value = text.get(..length).filter(|_| written).and_then(|text| HeaderValue::from_bytes(text).ok());
+    const PREFIX: &[u8] = b"cloakroom; hit; ttl=";
+    let mut number = itoa::Buffer::new();
+    let digits = number.format(ttl).as_bytes();
+    let mut text = [0_u8; PREFIX.len() + 20];
+    let written = PREFIX.iter().chain(digits);
+    text.iter_mut().zip(written).for_each(|(place, byte)| *place = *byte);
+    let value = text.get(..PREFIX.len() + digits.len()).and_then(|text| HeaderValue::from_bytes(text).ok());
     value.unwrap_or(HeaderValue::from_static("cloakroom; hit"))
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::secret::SecretValue;
@@ -48,7 +48,7 @@ pub struct RotateBody {
 #[serde(deny_unknown_fields)]
 pub struct OnboardBody {
     /// What happens to sub-keys that are not named.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub strategy: Strategy,
     /// Values to store.
     #[serde(default)]
@@ -68,6 +68,11 @@ pub struct NamedValue {
 /// A member that may be missing but, when it is there, is a string: `null` is no string.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
+}
+
+/// One word of a closed set. serde's derived enums take an object, `{"merge":null}`, for a word as well.
+fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
 }
 
 /// A JSON object. serde's derived types take an array of their members' values as well, which no document promises.

@@ -5,6 +5,7 @@ use http::StatusCode;
 use super::{ApiError, ApiResult, Call, Route, answer, body, request};
 use crate::audit::Operation;
 use crate::id::{Location, Scope, SecretId};
+use crate::operations::OperationError;
 use crate::server::RequestBody;
 use crate::slots::{OnboardEntry, OnboardedItem};
 
@@ -16,12 +17,14 @@ impl Call<'_> {
         let operations = &self.api.operations;
         let permit = operations.permit_onboard(self.context, Operation::Onboard, scope.clone()).await?;
         let parsed: body::OnboardBody = body::parse_optional(&body.read().await?)?;
+        let names: Vec<String> = parsed.secrets.iter().map(|body::Object(named)| named.name.clone()).collect();
         let entries = parsed
             .secrets
             .into_iter()
             .map(|body::Object(named)| OnboardEntry { name: named.name, value: named.value })
             .collect();
-        let items = operations.onboard(self.context, permit, parsed.strategy, entries).await?;
+        let items = operations.onboard(self.context, permit, parsed.strategy, entries).await;
+        let items = items.map_err(|error| refused(error, &names))?;
         let items: Vec<_> = items.iter().map(|item| line(&scope, item)).collect();
         answer::json(StatusCode::OK, &serde_json::json!({ "items": items }))
     }
@@ -48,6 +51,19 @@ impl Call<'_> {
         }
         let [env, team, app] = &segments;
         Scope::new(env, team, app).map_err(ApiError::invalid_id)
+    }
+}
+
+/// A name that is refused for its slot has passed the grammar, so that it can be repeated.
+fn refused(error: OperationError, names: &[String]) -> ApiError {
+    let name = match error {
+        OperationError::Onboard(refusal) => names.get(refusal.position),
+        _ => None,
+    };
+    let error = ApiError::from(error);
+    match name {
+        Some(name) => error.naming(name),
+        None => error,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::id::IdError;
 use crate::operations::OperationError;
 use crate::request_id::RequestId;
 use crate::server::{BodyError, Refusal};
-use crate::slots::OnboardError;
+use crate::slots::{OnboardError, OnboardRefusal};
 
 /// What went wrong, for programs. A closed set: clients may match on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -138,7 +138,11 @@ impl ApiError {
     }
 
     pub(super) fn malformed_query() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, Code::InvalidQuery, "the query holds a broken percent escape")
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            Code::InvalidQuery,
+            "the query holds a broken percent escape, or one that is no UTF-8",
+        )
     }
 
     pub(super) fn unknown_parameter() -> Self {
@@ -163,6 +167,29 @@ impl ApiError {
 
     pub(super) fn invalid_id(error: IdError) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidId, error.to_string())
+    }
+
+    /// The control plane's sentence. `name` has passed the grammar of slots.
+    pub(super) fn slot_not_allowed(name: Option<&str>) -> Self {
+        let secret = name.map_or_else(|| "the secret".to_owned(), |name| format!("secret {name}"));
+        let detail = format!("{secret} is not allowed for onboarding: this kind of scope has no such slot");
+        Self::new(StatusCode::FORBIDDEN, Code::SlotNotAllowed, detail)
+    }
+
+    /// The same answer, naming the slot where that is what was refused.
+    pub(super) fn naming(self, slot: &str) -> Self {
+        match self.code {
+            Code::SlotNotAllowed => Self { position: self.position, ..Self::slot_not_allowed(Some(slot)) },
+            _ => self,
+        }
+    }
+
+    pub(super) fn answer_too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            "the values of this batch make a larger answer than the agent gives; ask for fewer ids at once",
+        )
     }
 
     pub(super) fn over_capacity() -> Self {
@@ -230,11 +257,7 @@ impl From<OperationError> for ApiError {
                 "permissions cannot be asked; nothing is allowed meanwhile",
             )
             .retry(Duration::from_secs(1)),
-            OperationError::SlotNotAllowed => Self::new(
-                StatusCode::FORBIDDEN,
-                Code::SlotNotAllowed,
-                "the secret is not allowed for onboarding: this kind of scope has no such slot",
-            ),
+            OperationError::SlotNotAllowed => Self::slot_not_allowed(None),
             OperationError::Id(error) => Self::invalid_id(error),
             OperationError::SubKeyOfScalar => unprocessable(Code::InvalidId, error.to_string()),
             OperationError::BlankValue => unprocessable(Code::InvalidValue, error.to_string()),
@@ -246,15 +269,7 @@ impl From<OperationError> for ApiError {
             OperationError::ValueTooLarge => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, error.to_string())
             }
-            OperationError::Onboard(OnboardError::NotAllowed) => Self::from(OperationError::SlotNotAllowed),
-            OperationError::Onboard(
-                cause @ (OnboardError::Name(_)
-                | OnboardError::SubKeyOfScalar
-                | OnboardError::Duplicate
-                | OnboardError::SlotAndSubKey
-                | OnboardError::Blank
-                | OnboardError::Map(_)),
-            ) => unprocessable(Code::InvalidOnboarding, cause.to_string()),
+            OperationError::Onboard(OnboardRefusal { position, cause }) => Self::from(cause).at(position),
             OperationError::ChecksumDiffers => {
                 Self::new(StatusCode::CONFLICT, Code::ChecksumDiffers, error.to_string())
             }
@@ -276,6 +291,21 @@ impl From<OperationError> for ApiError {
             OperationError::BackendAt(position, error) => Self::from(error).at(position),
             OperationError::Internal => Self::internal(),
         }
+    }
+}
+
+impl From<OnboardError> for ApiError {
+    fn from(error: OnboardError) -> Self {
+        let text = match error {
+            OnboardError::NotAllowed => return Self::slot_not_allowed(None),
+            OnboardError::Name(cause) => format!("{error}: {cause}"),
+            OnboardError::Map(cause) => format!("{error}: {cause}"),
+            OnboardError::SubKeyOfScalar
+            | OnboardError::Duplicate
+            | OnboardError::SlotAndSubKey
+            | OnboardError::Blank => error.to_string(),
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidOnboarding, text)
     }
 }
 

@@ -1,47 +1,56 @@
 //! What a request may carry: one decoding of the path, a closed set of query parameters, JSON in and out.
 
 use http::{HeaderMap, header};
-use percent_encoding::percent_decode_str;
 
 use super::{ApiError, Call};
 use crate::id::SecretId;
 
 /// Decodes percent escapes once. Nothing else is decoded: `+` is `+`.
 pub(super) fn percent_decode(raw: &str) -> Option<String> {
-    let mut rest = raw;
-    while let Some(position) = rest.find('%') {
-        let digits = rest.as_bytes().get(position + 1..position + 3)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
-        }
-        rest = rest.get(position + 3..)?;
+    let mut rest = raw.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some(position) = memchr::memchr(b'%', rest) {
+        let (plain, escape) = rest.split_at(position);
+        let [b'%', high, low, after @ ..] = escape else { return None };
+        decoded.extend_from_slice(plain);
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        decoded.push(digit(high)? << 4 | digit(low)?);
+        rest = after;
     }
-    percent_decode_str(raw).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+    decoded.extend_from_slice(rest);
+    String::from_utf8(decoded).ok()
 }
 
-/// Whether the caller takes JSON (RFC 9110 §12.5.1); an absent header takes everything.
+/// Whether the caller takes JSON (RFC 9110 §12.5.1). Of several ranges that cover it the most specific decides; an
+/// absent or empty header takes everything.
 pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut stated = false;
+    let mut decisive = (0, false);
     for value in headers.get_all(header::ACCEPT) {
-        stated = true;
         let text = value.to_str().map_err(|_| ApiError::not_acceptable())?;
-        let takes_json = text.split(',').any(|range| {
-            let mut parameters = range.split(';').map(str::trim);
-            let media = parameters.next().unwrap_or_default();
-            let refused = parameters.any(|p| {
-                matches!(p.split_once('='), Some((q, zero))
-                if q.trim().eq_ignore_ascii_case("q") && zero.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
-            });
-            let names_json = ["*/*", "application/*", "application/json", "application/problem+json"]
-                .iter()
-                .any(|known| media.eq_ignore_ascii_case(known));
-            names_json && !refused
-        });
-        if takes_json {
-            return Ok(());
+        for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+            stated = true;
+            let (specificity, wanted) = weigh(range);
+            if specificity > decisive.0 || specificity == decisive.0 && wanted {
+                decisive = (specificity, wanted);
+            }
         }
     }
-    if stated { Err(ApiError::not_acceptable()) } else { Ok(()) }
+    if decisive.1 || !stated { Ok(()) } else { Err(ApiError::not_acceptable()) }
+}
+
+/// How closely a media range names what we serve, 0 for not at all, and whether its weight lets it in.
+fn weigh(range: &str) -> (u8, bool) {
+    let mut parameters = range.split(';').map(str::trim);
+    let media = parameters.next().unwrap_or_default();
+    let specificity = [("*/*", 1), ("application/*", 2), ("application/problem+json", 3), ("application/json", 3)]
+        .into_iter()
+        .find_map(|(known, specificity)| media.eq_ignore_ascii_case(known).then_some(specificity));
+    let refused = parameters.any(|p| {
+        matches!(p.split_once('='), Some((q, zero))
+            if q.trim().eq_ignore_ascii_case("q") && zero.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
+    });
+    specificity.map_or((0, false), |specificity| (specificity, !refused))
 }
 
 /// Whether the body is JSON as we read it: no encoding, no other charset. An absent type is taken for JSON.
@@ -49,7 +58,12 @@ pub(super) fn check_content(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(ApiError::unsupported_media_type());
     }
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let mut stated = headers.get_all(header::CONTENT_TYPE).iter();
+    let Some(value) = stated.next() else { return Ok(()) };
+    // Two of them are two readings of one body (N9).
+    if stated.next().is_some() {
+        return Err(ApiError::unsupported_media_type());
+    }
     let text = value.to_str().map_err(|_| ApiError::unsupported_media_type())?;
     let mut parts = text.split(';').map(str::trim);
     let json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));

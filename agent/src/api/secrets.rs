@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::{ApiError, ApiResult, Call, answer, body, request};
+use crate::access::WritePermit;
 use crate::audit::Operation;
 use crate::id::{Location, SecretId, Slot};
 use crate::operations::{PutValue, guard};
@@ -45,7 +46,7 @@ impl Call<'_> {
         request::check_content(&self.parts.headers)?;
         let (location, checksum) = self.id()?.into_parts();
         let operations = &self.api.operations;
-        let permit = operations.permit_write(self.context, Operation::Put, location).await?;
+        let permit = self.permit_write(Operation::Put, location).await?;
         let bytes = body.read().await?;
         let parsed: body::PutBody = body::parse(&bytes)?;
         drop(bytes);
@@ -59,10 +60,14 @@ impl Call<'_> {
         request::check_content(&self.parts.headers)?;
         let (location, checksum) = self.id()?.into_parts();
         let operations = &self.api.operations;
-        let permit = operations.permit_write(self.context, Operation::Rotate, location).await?;
+        let permit = self.permit_write(Operation::Rotate, location).await?;
         let parsed: body::RotateBody = body::parse_optional(&body.read().await?)?;
         let keep = parsed.keep_previous.map(|name| Slot::parse(&name)).transpose().map_err(ApiError::invalid_id)?;
-        let rotated = operations.rotate(self.context, permit, keep, guard(strict, &checksum)).await?;
+        let rotated = operations.rotate(self.context, permit, keep.clone(), guard(strict, &checksum)).await;
+        let rotated = rotated.map_err(|error| match &keep {
+            Some(slot) => ApiError::from(error).naming(slot.as_str()),
+            None => error.into(),
+        })?;
         let mut answer = serde_json::json!({ "id": rotated.id.to_string() });
         if let (Some(previous), Some(members)) = (rotated.previous, answer.as_object_mut()) {
             members.insert("previousId".to_owned(), previous.to_string().into());
@@ -77,5 +82,11 @@ impl Call<'_> {
         let permit = operations.permit_write(self.context, Operation::Delete, location).await?;
         operations.delete(self.context, permit, guard(strict, &checksum)).await?;
         Ok(answer::no_content())
+    }
+
+    async fn permit_write(&self, operation: Operation, location: Location) -> Result<WritePermit, ApiError> {
+        let slot = location.slot().to_owned();
+        let permit = self.api.operations.permit_write(self.context, operation, location).await;
+        permit.map_err(|error| ApiError::from(error).naming(&slot))
     }
 }

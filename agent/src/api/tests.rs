@@ -49,12 +49,56 @@ fn only_objects_with_known_members_are_bodies() {
     ] {
         assert!(body::parse::<body::PutBody>(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
     }
-    for wrong in
-        [&br#"{"secrets":[["a","b"]]}"#[..], br#"{"strategy":"MERGE"}"#, br#"{"secrets":null}"#, br#"{"secrets":{}}"#]
-    {
+    assert!(body::parse::<body::OnboardBody>(br#"{"strategy":"mer\u0067e"}"#).is_ok());
+    for wrong in [
+        &br#"{"secrets":[["a","b"]]}"#[..],
+        br#"{"strategy":"MERGE"}"#,
+        br#"{"strategy":{"merge":null}}"#,
+        br#"{"strategy":null}"#,
+        br#"{"secrets":null}"#,
+        br#"{"secrets":{}}"#,
+    ] {
         assert!(body::parse::<body::OnboardBody>(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
     }
     assert!(body::parse::<body::RotateBody>(br#"{"keepPrevious":null}"#).is_err());
+}
+
+#[test]
+fn the_most_specific_range_of_accept_decides() {
+    let takes = |texts: &[&'static str]| {
+        let mut headers = HeaderMap::new();
+        for text in texts {
+            headers.append(header::ACCEPT, HeaderValue::from_static(text));
+        }
+        request::check_accept(&headers).is_ok()
+    };
+    for taken in
+        ["", "*/*", "application/*", "Application/JSON; q=0.1", "text/html, */*;q=0.1", "*/*;q=0, application/json"]
+    {
+        assert!(takes(&[taken]), "{taken}");
+    }
+    for refused in
+        ["text/html", "application/json;q=0", "application/json;q=0, */*", "application/*;q=0.0, */*", "*/*;q=0"]
+    {
+        assert!(!takes(&[refused]), "{refused}");
+    }
+    assert!(takes(&[]) && takes(&["text/html", "application/json"]) && !takes(&["application/json;q=0", "*/*"]));
+}
+
+#[test]
+fn a_body_has_one_type_and_no_encoding() {
+    let read = |fields: &[(header::HeaderName, &'static str)]| {
+        let mut headers = HeaderMap::new();
+        for (name, text) in fields {
+            headers.append(name, HeaderValue::from_static(text));
+        }
+        request::check_content(&headers).is_ok()
+    };
+    let kind = |text| (header::CONTENT_TYPE, text);
+    assert!(read(&[]) && read(&[kind("application/json")]) && read(&[kind("Application/JSON; charset=\"UTF-8\"")]));
+    assert!(!read(&[kind("text/plain")]) && !read(&[kind("")]) && !read(&[kind("application/json; charset=latin1")]));
+    assert!(!read(&[kind("application/json"), kind("text/plain")]), "two types are two readings");
+    assert!(!read(&[kind("application/json"), (header::CONTENT_ENCODING, "gzip")]));
 }
 
 #[test]
@@ -74,8 +118,8 @@ proptest! {
     #[test]
     fn a_value_is_encoded_as_json_readers_expect(text in any::<String>()) {
         let mut encoded = Vec::new();
-        answer::push_escaped(&mut encoded, &text);
-        prop_assert_eq!(encoded.len(), answer::escaped_len(&text), "the buffer must not grow");
+        crate::json::push_escaped(&mut encoded, &text);
+        prop_assert_eq!(encoded.len(), crate::json::escaped_len(&text), "the buffer must not grow");
         let quoted = [b"\"", encoded.as_slice(), b"\""].concat();
         prop_assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap(), text);
     }

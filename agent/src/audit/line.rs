@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use super::record::Record;
+use crate::peer::Peer;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -41,61 +42,59 @@ pub(super) fn push(line: &mut Vec<u8>, stamp: &mut Stamp, now: Timestamp, record
     line.extend_from_slice(b"{\"time\":\"");
     stamp.push(line, now);
     line.extend_from_slice(b"\",\"request\":\"");
-    line.extend_from_slice(record.request.as_str().as_bytes());
-    word(line, b"\",\"phase\":\"", record.phase.as_str());
-    word(line, b"\",\"operation\":\"", record.operation.as_str());
-    line.extend_from_slice(b"\",\"subject\":");
-    text_or_null(line, record.subject.map(crate::access::Subject::as_str));
-    line.extend_from_slice(b",\"pod\":");
-    text_or_null(line, record.pod);
-    line.extend_from_slice(b",\"peer\":{\"uid\":");
-    number(line, record.peer.uid.into());
-    line.extend_from_slice(b",\"gid\":");
-    number(line, record.peer.gid.into());
-    line.extend_from_slice(b",\"pid\":");
-    number_or_null(line, record.peer.pid.map(|pid| u128::from(pid.unsigned_abs())));
-    line.extend_from_slice(b"},\"secrets\":[");
+    line.extend_from_slice(record.request.as_bytes());
+    line.extend_from_slice(b"\",");
+    line.extend_from_slice(record.phase.member());
+    line.push(b',');
+    line.extend_from_slice(record.operation.member());
+    line.extend_from_slice(&record.caller.json);
     for (index, location) in record.secrets.iter().enumerate() {
         if index > 0 {
             line.push(b',');
         }
         text(line, location.as_str());
     }
-    line.push(b']');
+    line.extend_from_slice(b"],");
     if let Some(scope) = record.scope {
-        line.extend_from_slice(b",\"scope\":");
+        line.extend_from_slice(b"\"scope\":");
         text(line, scope.as_str());
+        line.push(b',');
     }
-    word(line, b",\"decision\":\"", record.decision.as_str());
-    word(line, b"\",\"reason\":\"", record.reason.as_str());
-    line.extend_from_slice(b"\",\"result\":");
-    word_or_null(line, record.result.map(super::AuditResult::as_str));
-    line.extend_from_slice(b",\"source\":");
-    word_or_null(line, record.source.map(super::AuditSource::as_str));
-    line.extend_from_slice(b",\"fingerprint\":");
+    line.extend_from_slice(record.decision.member());
+    line.push(b',');
+    line.extend_from_slice(record.reason.member());
+    line.push(b',');
+    line.extend_from_slice(record.result.map_or(b"\"result\":null", super::AuditResult::member));
+    line.push(b',');
+    line.extend_from_slice(record.source.map_or(b"\"source\":null", super::AuditSource::member));
     match record.fingerprint {
-        Some(fingerprint) => hex(line, fingerprint.bytes()),
-        None => line.extend_from_slice(b"null"),
+        Some(fingerprint) => {
+            line.extend_from_slice(b",\"fingerprint\":\"");
+            hex(line, fingerprint.bytes());
+            line.push(b'"');
+        }
+        None => line.extend_from_slice(b",\"fingerprint\":null"),
     }
     line.extend_from_slice(b",\"duration_us\":");
     number_or_null(line, record.duration.map(|duration| duration.as_micros()));
     line.extend_from_slice(b"}\n");
 }
 
-fn word(line: &mut Vec<u8>, key: &[u8], word: &str) {
-    line.extend_from_slice(key);
-    line.extend_from_slice(word.as_bytes());
-}
-
-fn word_or_null(line: &mut Vec<u8>, word: Option<&'static str>) {
-    match word {
-        Some(word) => {
-            line.push(b'"');
-            line.extend_from_slice(word.as_bytes());
-            line.push(b'"');
-        }
-        None => line.extend_from_slice(b"null"),
-    }
+/// The members of a record that say who asks, up to the opening bracket of `secrets`.
+pub(super) fn caller(subject: Option<&str>, pod: Option<&str>, peer: Peer) -> Vec<u8> {
+    let mut line = Vec::new();
+    line.extend_from_slice(b",\"subject\":");
+    text_or_null(&mut line, subject);
+    line.extend_from_slice(b",\"pod\":");
+    text_or_null(&mut line, pod);
+    line.extend_from_slice(b",\"peer\":{\"uid\":");
+    number(&mut line, peer.uid.into());
+    line.extend_from_slice(b",\"gid\":");
+    number(&mut line, peer.gid.into());
+    line.extend_from_slice(b",\"pid\":");
+    number_or_null(&mut line, peer.pid.map(|pid| u128::from(pid.unsigned_abs())));
+    line.extend_from_slice(b"},\"secrets\":[");
+    line
 }
 
 fn text_or_null(line: &mut Vec<u8>, value: Option<&str>) {
@@ -135,13 +134,12 @@ fn escape(line: &mut Vec<u8>, character: char) {
     }
 }
 
-fn hex(line: &mut Vec<u8>, bytes: &[u8]) {
-    line.push(b'"');
-    for byte in bytes {
-        line.push(HEX[usize::from(byte >> 4)]);
-        line.push(HEX[usize::from(byte & 0xf)]);
+fn hex(line: &mut Vec<u8>, bytes: &[u8; 16]) {
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
     }
-    line.push(b'"');
+    line.extend_from_slice(&digits);
 }
 
 fn number_or_null(line: &mut Vec<u8>, value: Option<u128>) {
@@ -151,16 +149,6 @@ fn number_or_null(line: &mut Vec<u8>, value: Option<u128>) {
     }
 }
 
-fn number(line: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0_u8; 20];
-    let mut first = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
-        value /= 10;
-        first -= 1;
-        if value == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(digits.split_at(first).1);
+fn number(line: &mut Vec<u8>, value: u64) {
+    line.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }

@@ -3,7 +3,8 @@
 //! A recording yields to the runtime once before anything is written. The task goes to the end of the run queue, behind
 //! every task that the same poll of the kernel made ready, so all their lines are in the buffer when the first of them
 //! is polled again: that one writes (or hands over) for all, and the others find their lines written. No timer, no
-//! waker and no task is made for it.
+//! waker and no task is made for it. The answers of those tasks then leave together too, and their readers are woken once
+//! and not one by one, which is worth more than the yield costs even where a write is free.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -108,7 +109,7 @@ impl Queue {
         } else {
             line::push(&mut state.filling, &mut state.stamp, Timestamp::now(), record);
             state.appended += (state.filling.len() - before) as u64;
-            if state.device.shares() { Stage::Fresh } else { Stage::Shared }
+            Stage::Fresh
         };
         Recording { queue: self, end: state.appended, phase: record.phase, stage: first }
     }

@@ -17,12 +17,8 @@ pub struct Record<'a> {
     pub phase: Phase,
     /// What was asked.
     pub operation: Operation,
-    /// Who asked; none where the identity is not known.
-    pub subject: Option<&'a Subject>,
-    /// The pod's name, from the API server.
-    pub pod: Option<&'a str>,
-    /// The process at the socket's other end.
-    pub peer: Peer,
+    /// Who asked.
+    pub caller: &'a AuditCaller,
     /// The secrets it is about, written without checksum.
     pub secrets: &'a [&'a Location],
     /// The scope, of an operation on a scope; the key is absent otherwise.
@@ -41,9 +37,23 @@ pub struct Record<'a> {
     pub duration: Option<Duration>,
 }
 
-/// Declares a closed set with its written names.
+/// Who asks, as every record of a connection says it; formatted once.
+pub struct AuditCaller {
+    pub(super) json: Box<[u8]>,
+}
+
+impl AuditCaller {
+    /// `subject` is none where the identity is not known; `pod` is the pod's name, from the API server; `peer` is the
+    /// process at the socket's other end.
+    #[must_use]
+    pub fn new(subject: Option<&Subject>, pod: Option<&str>, peer: Peer) -> Self {
+        Self { json: super::line::caller(subject.map(Subject::as_str), pod, peer).into() }
+    }
+}
+
+/// Declares a closed set with its written names, under its key in a record.
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$meta:meta])* $name:ident in $key:literal { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$variant_meta])* $variant,)+ }
@@ -57,13 +67,18 @@ macro_rules! words {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }
+
+            /// The member of a record: `"key":"name"`.
+            pub(super) fn member(self) -> &'static [u8] {
+                match self { $(Self::$variant => concat!("\"", $key, "\":\"", $text, "\"").as_bytes(),)+ }
+            }
         }
     };
 }
 
 words! {
     /// Which record of a pair.
-    Phase {
+    Phase in "phase" {
         /// Before the effect.
         Attempt = "attempt",
         /// After it, before the answer.
@@ -75,7 +90,7 @@ words! {
 
 words! {
     /// What was asked.
-    Operation {
+    Operation in "operation" {
         /// One secret was read.
         Get = "get",
         /// Several were read.
@@ -103,7 +118,7 @@ words! {
 
 words! {
     /// What authorisation said.
-    AuditDecision {
+    AuditDecision in "decision" {
         /// A permit was given.
         Allow = "allow",
         /// None was.
@@ -113,7 +128,7 @@ words! {
 
 words! {
     /// Why a record's decision, and its result, are what they are.
-    Reason {
+    Reason in "reason" {
         /// A grant covers it.
         Granted = "granted",
         /// No grant covers it.
@@ -131,7 +146,7 @@ words! {
 
 words! {
     /// What came of it.
-    AuditResult {
+    AuditResult in "result" {
         /// Done.
         Ok = "ok",
         /// There is no such secret or scope.
@@ -149,7 +164,7 @@ words! {
 
 words! {
     /// Where a value came from, in the order of what it cost.
-    AuditSource {
+    AuditSource in "source" {
         /// Memory.
         Cache = "cache",
         /// The backend.

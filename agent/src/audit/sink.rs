@@ -23,9 +23,6 @@ pub(super) trait Device: Send + Sync {
     /// Whether a write never makes the writer wait for a device or a reader.
     fn prompt(&self) -> bool;
 
-    /// Whether a write costs enough for requests to share one.
-    fn shares(&self) -> bool;
-
     /// Waits until a write may succeed, at most so long.
     fn wait(&self, at_most: Duration);
 
@@ -45,7 +42,6 @@ pub(super) struct Sink {
     path: Option<PathBuf>,
     status: FileStat,
     prompt: bool,
-    discards: bool,
 }
 
 impl Sink {
@@ -78,7 +74,7 @@ impl Sink {
             SFlag::S_IFREG => fstatfs(&fd).is_ok_and(|file_system| file_system.filesystem_type() == TMPFS_MAGIC),
             _ => false,
         };
-        Ok(Self { fd, path, status, prompt, discards })
+        Ok(Self { fd, path, status, prompt })
     }
 }
 
@@ -89,10 +85,6 @@ impl Device for Sink {
 
     fn prompt(&self) -> bool {
         self.prompt
-    }
-
-    fn shares(&self) -> bool {
-        !self.discards
     }
 
     fn wait(&self, at_most: Duration) {

@@ -18,14 +18,20 @@ fn location(text: &str) -> Location {
     SecretId::parse(text).unwrap().into_parts().0
 }
 
-fn record<'a>(request: crate::request_id::RequestId, secrets: &'a [&'a Location], subject: &'a Subject) -> Record<'a> {
+fn caller(subject: &Subject) -> AuditCaller {
+    AuditCaller::new(Some(subject), None, Peer { uid: 1000, gid: 1000, pid: Some(42) })
+}
+
+fn record<'a>(
+    request: crate::request_id::RequestId,
+    secrets: &'a [&'a Location],
+    caller: &'a AuditCaller,
+) -> Record<'a> {
     Record {
         request,
         phase: Phase::Served,
         operation: Operation::Get,
-        subject: Some(subject),
-        pod: None,
-        peer: Peer { uid: 1000, gid: 1000, pid: Some(42) },
+        caller,
         secrets,
         scope: None,
         decision: AuditDecision::Allow,
@@ -79,10 +85,6 @@ impl Device for Scripted {
         self.prompt
     }
 
-    fn shares(&self) -> bool {
-        true
-    }
-
     fn wait(&self, _at_most: Duration) {}
 
     fn reopen(&self) -> Option<Result<Box<dyn Device>, AuditOpenError>> {
@@ -118,7 +120,7 @@ async fn together(audit: &Audit, count: usize) -> Vec<Result<(), AuditUnavailabl
             let (audit, ids) = (audit.clone(), Arc::clone(&ids));
             set.spawn_local(async move {
                 let (secret, subject) = (location("poc:team:app:clientSecret:"), Subject::from_uid(1000).unwrap());
-                audit.record(&record(ids.next(), &[&secret], &subject)).await
+                audit.record(&record(ids.next(), &[&secret], &caller(&subject))).await
             })
         })
         .collect();
@@ -231,8 +233,8 @@ async fn requests_that_go_away_neither_lose_their_line_nor_hold_up_others() {
         let (secret, subject, ids) =
             (location("poc:team:app:clientSecret:"), Subject::from_uid(1000).unwrap(), RequestIds::new().unwrap());
         let secrets = [&secret];
-        drop(audit.record(&record(ids.next(), &secrets, &subject)));
-        let mut polled = Box::pin(audit.record(&record(ids.next(), &secrets, &subject)));
+        drop(audit.record(&record(ids.next(), &secrets, &caller(&subject))));
+        let mut polled = Box::pin(audit.record(&record(ids.next(), &secrets, &caller(&subject))));
         for _ in 0..2 {
             tokio::select! {
                 biased;
@@ -241,7 +243,7 @@ async fn requests_that_go_away_neither_lose_their_line_nor_hold_up_others() {
             }
         }
         drop(polled);
-        assert_eq!(audit.record(&record(ids.next(), &secrets, &subject)).await, Ok(()));
+        assert_eq!(audit.record(&record(ids.next(), &secrets, &caller(&subject))).await, Ok(()));
         assert_eq!(lines(&device.content(0)).len(), 3);
     }
 }
@@ -270,7 +272,12 @@ fn time_stamps_are_utc_with_six_digits_also_before_1970() {
         let now: Timestamp = text.parse().unwrap();
         let secret = location("poc::::".replace("::::", ":::zones:").as_str());
         let subject = Subject::from_uid(1).unwrap();
-        line::push(&mut line, &mut stamp, now, &record(RequestIds::new().unwrap().next(), &[&secret], &subject));
+        line::push(
+            &mut line,
+            &mut stamp,
+            now,
+            &record(RequestIds::new().unwrap().next(), &[&secret], &caller(&subject)),
+        );
         lines(std::str::from_utf8(&line).unwrap())[0]["time"].as_str().unwrap().to_owned()
     };
     assert_eq!(stamp("2026-02-28T23:59:59.000001999Z"), "2026-02-28T23:59:59.000001Z");
@@ -283,9 +290,8 @@ proptest! {
     fn no_text_can_break_a_line(pod in any::<String>(), micros in any::<u64>(), uid in any::<u32>(), pid in 1..i32::MAX) {
         let (mut line, secret, subject) = (Vec::new(), location("e:::zones/a.b@c+d:"), Subject::from_uid(0).unwrap());
         let secrets = [&secret, &secret];
-        let mut made = record(RequestIds::new().unwrap().next(), &secrets, &subject);
-        made.pod = Some(&pod);
-        made.peer = Peer { uid, gid: uid, pid: Some(pid) };
+        let caller = AuditCaller::new(Some(&subject), Some(&pod), Peer { uid, gid: uid, pid: Some(pid) });
+        let mut made = record(RequestIds::new().unwrap().next(), &secrets, &caller);
         made.duration = Some(Duration::from_micros(micros));
         line::push(&mut line, &mut Stamp::default(), Timestamp::now(), &made);
         prop_assert!(line.split(|byte| *byte == b'\n').count() == 2 && line.is_ascii());

@@ -10,6 +10,7 @@ use crate::audit::AuditFingerprint;
 use crate::backend::BackendError;
 use crate::clock::Moment;
 use crate::id::Checksum;
+use crate::json;
 use crate::secret::SecretValue;
 
 /// Checksums of which it is known that they do not match. More than this are asked again, at their rate.
@@ -19,13 +20,16 @@ const SETTLED_MAX: usize = 8;
 pub struct Entry {
     value: SecretValue,
     checksum: Checksum,
+    /// Bytes of the value as the content of a JSON string, counted once.
+    encoded_len: usize,
     fingerprint: OnceLock<AuditFingerprint>,
     _tally: Tally,
 }
 
 impl Entry {
     pub(super) fn new(value: SecretValue, checksum: Checksum, tally: Tally) -> Self {
-        Self { value, checksum, fingerprint: OnceLock::new(), _tally: tally }
+        let encoded_len = json::escaped_len(value.expose());
+        Self { value, checksum, encoded_len, fingerprint: OnceLock::new(), _tally: tally }
     }
 
     /// The value.
@@ -38,6 +42,12 @@ impl Entry {
     #[must_use]
     pub fn checksum(&self) -> &Checksum {
         &self.checksum
+    }
+
+    /// How long the value is as the content of a JSON string; as long as it is where nothing needs an escape.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.encoded_len
     }
 
     /// Its fingerprint for the record, worked out once: a HMAC over the value is the costliest part of a cached read.

@@ -39,6 +39,7 @@ pub(super) struct Answer(Zeroizing<Vec<u8>>);
 #[derive(serde::Deserialize)]
 struct Problem {
     detail: String,
+    code: Option<String>,
     position: Option<u64>,
     instance: Option<String>,
 }
@@ -167,9 +168,9 @@ fn request_id(answer: &Response<Incoming>) -> Option<String> {
 
 fn refusal(status: StatusCode, request: Option<String>, text: &[u8]) -> CliError {
     let problem = serde_json::from_slice::<Problem>(text).ok();
-    let (detail, position, instance) = match problem {
-        Some(problem) => (Some(problem.detail), problem.position, problem.instance),
-        None => (None, None, None),
+    let (detail, code, position, instance) = match problem {
+        Some(problem) => (Some(problem.detail), problem.code, problem.position, problem.instance),
+        None => (None, None, None, None),
     };
-    CliError::Refused(Refusal { status, detail, position, request: instance.or(request) })
+    CliError::Refused(Refusal { status, detail, code, position, request: instance.or(request) })
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use http::StatusCode;
 
 use super::console::{Console, printable};
+use crate::access::file::GrantsError;
 use crate::config::Problems;
 
 /// How a command ended. The numbers are part of the operating surface.
@@ -88,6 +89,7 @@ pub(super) enum CliError {
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) detail: Option<String>,
+    pub(super) code: Option<String>,
     pub(super) position: Option<u64>,
     pub(super) request: Option<String>,
 }
@@ -99,7 +101,7 @@ impl std::fmt::Display for Refusal {
             None => write!(f, "the agent answered {} without a reason", self.status)?,
         }
         if let Some(position) = self.position {
-            write!(f, ", at position {position} of the batch")?;
+            write!(f, ", at position {position} of the request")?;
         }
         match &self.request {
             Some(request) => write!(f, " (request {})", printable(request)),
@@ -158,7 +160,7 @@ impl CliError {
             Self::Configuration(_) | Self::ConfigurationSource { .. } | Self::ConfigurationUnreadable(_) => {
                 Exit::Configuration
             }
-            Self::Start(error) if error.chain().any(<dyn std::error::Error>::is::<Problems>) => Exit::Configuration,
+            Self::Start(error) if error.chain().any(is_configuration) => Exit::Configuration,
             Self::Read { .. }
             | Self::NotText { .. }
             | Self::TooLarge { .. }
@@ -191,6 +193,8 @@ impl CliError {
             Self::Oversized | Self::Unexpected => Some("check that the socket is that of an agent of this version"),
             Self::Refused(refusal) => match refusal.status.as_u16() {
                 401 => Some("the agent does not know this user; ask whoever configures it"),
+                // No grant helps where the scope has no such slot.
+                403 if refusal.code.as_deref() == Some("slot_not_allowed") => Some("name a slot that it has"),
                 403 => Some("`cloakroom whoami --scope ENV/TEAM/APP` prints your rights"),
                 404 => Some("check every part of the id or scope"),
                 409 => Some("read it with an empty checksum for its current id"),
@@ -202,6 +206,11 @@ impl CliError {
             Self::Arguments(_) | Self::Configuration(_) | Self::Start(_) | Self::Runtime(_) | Self::Output(_) => None,
         }
     }
+}
+
+/// Whether a start failed for something that was written wrong, and not for the state of the machine.
+fn is_configuration(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<Problems>() || matches!(cause.downcast_ref(), Some(GrantsError::Invalid { .. }))
 }
 
 /// clap's text, beginning as every other sentence on the error stream does.

@@ -87,6 +87,10 @@ fn named(argument: String) -> Result<(String, SecretValue), CliError> {
             advice: "write NAME=VALUE or NAME=@FILE",
         })?;
     let value = match value.strip_prefix('@') {
+        Some("") => {
+            let advice = "write NAME=@FILE; a value that itself starts with @ needs a file";
+            return Err(CliError::Usage { what: "a --secret names no file after its @", advice });
+        }
         Some(file) => source::file(Path::new(file))?,
         None => SecretValue::new(value.to_owned()),
     };

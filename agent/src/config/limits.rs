@@ -47,7 +47,7 @@ const MIB: u64 = 1 << 20;
 pub(super) fn read(reader: &mut Reader<'_>) -> Limits {
     let seconds = Duration::from_secs;
     let rate = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    Limits {
+    let limits = Limits {
         header_bytes: reader.bytes("limits.headerBytes", 16 * KIB, (8 * KIB, 64 * KIB), "Bytes of a request head."),
         header_fields: reader.count("limits.headerFields", 64, (8, 100), "Fields of a request head."),
         header_timeout: reader.duration(
@@ -109,5 +109,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Limits {
             (1, 1_000_000),
             "Writes and cache misses of one caller at once.",
         )),
+    };
+    // What one limit lets in must fit into the other, or every larger request is refused for want of room.
+    if limits.body_bytes > limits.in_flight_bytes {
+        reader.problem("limits.bodyBytes", "must not be more than limits.inFlightBytes");
     }
+    if limits.value_bytes > limits.slot_bytes {
+        reader.problem("limits.valueBytes", "must not be more than limits.slotBytes");
+    }
+    limits
 }

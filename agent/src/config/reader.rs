@@ -207,9 +207,8 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let place = if path.is_empty() { "the configuration" } else { path };
-            // A key is the caller's text: it is repeated where it looks like a key, and told by its place otherwise.
-            let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-            let said = if plain { format!("unknown key `{name}`") } else { "an unknown key".to_owned() };
+            let said =
+                plain_key(name).map_or_else(|| "an unknown key".to_owned(), |name| format!("unknown key `{name}`"));
             let known = self.siblings(path);
             self.problem(place, &format!("{said}; there are {known}"));
         }
@@ -226,4 +225,10 @@ impl<'a> Reader<'a> {
         }
         names.join(", ")
     }
+}
+
+/// A key is the writer's text: it is repeated where it looks like a misspelt key of ours, and told by its place otherwise.
+pub(super) fn plain_key(name: &str) -> Option<&str> {
+    let plain = name.len() < 24 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    plain.then_some(name)
 }

@@ -39,6 +39,13 @@ fn three_mistakes_are_three_problems() {
 }
 
 #[test]
+fn limits_that_do_not_fit_into_each_other_are_refused() {
+    let text = format!("{GOOD}limits: {{bodyBytes: 4MiB, inFlightBytes: 1MiB, valueBytes: 1MiB, slotBytes: 64KiB}}\n");
+    let found = Config::parse(&text).unwrap_err().to_string();
+    assert!(found.contains("limits.bodyBytes") && found.contains("limits.valueBytes"), "{found}");
+}
+
+#[test]
 fn nothing_at_all_names_everything_that_is_needed() {
     insta::assert_snapshot!(problems(""));
 }
@@ -62,6 +69,22 @@ fn a_key_that_stands_twice_does_not_hide_other_mistakes() {
     let text = format!("{GOOD}log: {{level: loud}}\nidentity: {{kind: uid}}\n");
     let found = problems(&text);
     assert!(found.contains("stands twice") && found.contains("log.level"), "{found}");
+}
+
+#[test]
+fn every_key_that_stands_twice_is_named_and_the_mistakes_of_both_are() {
+    let text = "\
+listen: {allowUids: [1000], sokcet: /x}
+backend: {kind: embedded, embedded: {file: /s, file: /t, keyFile: /k}}
+listen: {admin: nowhere}
+identity: {kind: uid}
+permissions: {kind: file}
+permissions: {kind: file}
+permissions: {kind: file}
+\"s3cr3t one\": 1
+\"s3cr3t one\": 2
+";
+    insta::assert_snapshot!(problems(text));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Writes bytes as [`bytes`] reads them.
+/// Writes bytes as [`bytes()`] reads them.
 pub(super) fn show_bytes(bytes: u64) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
         if bytes > 0 && bytes.trailing_zeros() >= shift {

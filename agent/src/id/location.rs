@@ -68,27 +68,26 @@ pub struct Location {
 impl Location {
     /// Parses `env:team:app:path`.
     pub(super) fn parse(text: &str) -> Result<Self, IdError> {
-        let mut segments = text.splitn(4, ':');
-        let mut next = || segments.next().ok_or(IdError::Segments);
-        let (env, team, app, path) = (next()?, next()?, next()?, next()?);
-        scope::check(env, team, app)?;
-        let slot_length = match path.split_once('/') {
-            Some((slot, sub_key)) => {
-                if !grammar::is_slot(slot) {
-                    return Err(IdError::Slot);
-                }
-                if !grammar::is_sub_key(sub_key) {
-                    return Err(IdError::SubKey);
-                }
-                slot.len()
-            }
-            None if grammar::is_slot(path) => path.len(),
-            None => return Err(IdError::Slot),
+        let bytes = text.as_bytes();
+        let mut colons = memchr::memchr_iter(b':', bytes);
+        let (Some(env_end), Some(team_end), Some(app_end), None) =
+            (colons.next(), colons.next(), colons.next(), colons.next())
+        else {
+            return Err(IdError::Segments);
         };
-        let env_end = env.len();
-        let team_end = env_end + 1 + team.len();
-        let app_end = team_end + 1 + app.len();
-        let slot_end = app_end + 1 + slot_length;
+        let part = |from: usize, to: usize| text.get(from..to).ok_or(IdError::Segments);
+        scope::check(part(0, env_end)?, part(env_end + 1, team_end)?, part(team_end + 1, app_end)?)?;
+        let path = app_end + 1;
+        let slot_end = memchr::memchr(b'/', bytes.get(path..).unwrap_or_default()).map(|length| path + length);
+        if !grammar::is_slot(part(path, slot_end.unwrap_or(bytes.len()))?) {
+            return Err(IdError::Slot);
+        }
+        if let Some(slot_end) = slot_end
+            && !grammar::is_sub_key(part(slot_end + 1, bytes.len())?)
+        {
+            return Err(IdError::SubKey);
+        }
+        let slot_end = slot_end.unwrap_or(bytes.len());
         let mark = |position: usize| u16::try_from(position).map_err(|_| IdError::Length);
         Ok(Self {
             env_end: mark(env_end)?,

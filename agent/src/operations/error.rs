@@ -6,7 +6,7 @@ use crate::access::AccessError;
 use crate::audit::AuditResult;
 use crate::backend::BackendError;
 use crate::id::IdError;
-use crate::slots::OnboardError;
+use crate::slots::OnboardRefusal;
 
 /// Everything that an operation can end with other than its answer. Carries no caller text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum OperationError {
     NotRotatable,
     /// The onboarding request is invalid.
     #[error("the onboarding request is invalid")]
-    Onboard(#[source] OnboardError),
+    Onboard(#[source] OnboardRefusal),
     /// The checksum does not match and the caller asked to be strict.
     #[error("the current value is not the one the checksum names")]
     ChecksumDiffers,

@@ -44,8 +44,13 @@ impl Operations {
         }
         let request = match OnboardRequest::new(strategy, entries, &self.catalogue, permit.scope().kind()) {
             Ok(request) => request,
-            Err(OnboardError::NotAllowed) => return Err(self.record_name_refusal(context, &permit).await),
-            Err(error) => return Err(OperationError::Onboard(error)),
+            Err(refusal) => {
+                // Only this one is a decision; the others are mistakes of form.
+                if refusal.cause == OnboardError::NotAllowed {
+                    self.record_name_refusal(context, &permit).await?;
+                }
+                return Err(OperationError::Onboard(refusal));
+            }
         };
         let (this, context) = (Arc::clone(self), context.clone());
         self.detached(OperationError::OutcomeUnknown, async move {
@@ -72,16 +77,13 @@ impl Operations {
         .await
     }
 
-    async fn record_name_refusal(&self, context: &Context, permit: &OnboardPermit) -> OperationError {
+    async fn record_name_refusal(&self, context: &Context, permit: &OnboardPermit) -> Result<(), OperationError> {
         let record = Record {
             decision: AuditDecision::Deny,
             reason: Reason::SlotNotAllowed,
             result: Some(AuditResult::Refused),
             ..Refusal::Scope(permit.scope()).record(context, Operation::Onboard)
         };
-        match self.record(record, OperationError::AuditUnavailable).await {
-            Ok(()) => OperationError::SlotNotAllowed,
-            Err(unrecorded) => unrecorded,
-        }
+        self.record(record, OperationError::AuditUnavailable).await
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use zeroize::Zeroizing;
 
+use crate::api::ApiLimits;
 use crate::audit::{AuditSettings, SinkTarget};
 use crate::backend::deadline::DeadlineSettings;
 use crate::backend::embedded::EmbeddedSettings;
@@ -57,6 +58,11 @@ pub(super) fn server(config: &Config) -> ServerSettings {
         answer_timeout: limits.body_timeout,
         drain_timeout: limits.drain_timeout,
     }
+}
+
+pub(super) fn api(config: &Config) -> ApiLimits {
+    let limits = &config.limits;
+    ApiLimits { batch_ids: usize_of(limits.batch_ids), answer_bytes: usize_of(limits.in_flight_bytes) }
 }
 
 pub(super) fn embedded(config: &Config) -> EmbeddedSettings {

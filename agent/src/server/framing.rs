@@ -114,6 +114,11 @@ impl Framing {
                     return if empty_line_seen { Err(()) } else { Ok(()) };
                 }
                 is_text(content)?;
+                // A target has no fragment (RFC 9112 §3.2). The URI type drops one silently, so that two readers would see
+                // two ids.
+                if memchr(b'#', content).is_some() {
+                    return Err(());
+                }
                 // hyper hangs up on the preface of HTTP/2 without a word.
                 if !(content.ends_with(b" HTTP/1.1") || content.ends_with(b" HTTP/1.0")) {
                     return Err(());
@@ -240,6 +245,7 @@ mod tests {
         }
         assert!(verdict(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n").is_err(), "one empty line is enough");
         assert!(verdict(b"GET / HTTP/1.1\n").is_err());
+        assert!(verdict(b"GET /x#y HTTP/1.1\r\n").is_err(), "a fragment is no part of a target");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The server with a handler of its own: panics, room, deadlines, drain.
 
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
+use nix::poll::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
 
 use super::*;
@@ -27,6 +29,12 @@ impl Handler for Echo {
     async fn handle(&self, _caller: &Arc<Peer>, request: Request<RequestBody>) -> Response<Full<Bytes>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         assert!(request.uri().path() != "/panic", "a handler was told to panic");
+        match request.uri().path() {
+            "/never" => std::future::pending().await,
+            // More than a socket's buffers hold.
+            "/large" => return Response::new(Full::new(Bytes::from(vec![b'x'; 8 << 20]))),
+            _ => {}
+        }
         match request.into_body().read().await {
             Ok(body) => Response::new(Full::new(Bytes::from(body.len().to_string()))),
             Err(error) => status(match error {
@@ -197,6 +205,8 @@ fn s2_bodies_over_the_limit_or_the_time_are_refused_with_an_answer() {
     let server = Running::start(SETTINGS);
     let announced = format!("PUT / HTTP/1.1\r\nContent-Length: 1025\r\n{CLOSE}\r\n{}", "x".repeat(1025));
     assert!(talk(&server.socket, &announced).starts_with("HTTP/1.1 413"));
+    let unsent = format!("PUT / HTTP/1.1\r\nContent-Length: 1025\r\n{CLOSE}\r\n");
+    assert!(talk(&server.socket, &unsent).starts_with("HTTP/1.1 413"), "before a byte of it is read");
     let chunked =
         format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{CLOSE}\r\n401\r\n{}\r\n0\r\n\r\n", "x".repeat(1025));
     assert!(talk(&server.socket, &chunked).starts_with("HTTP/1.1 413"));
@@ -249,4 +259,27 @@ fn s1_a_silent_connection_and_a_slow_head_are_closed_in_time() {
     assert_eq!(rest(&mut silent), "");
     assert_eq!(rest(&mut slow), "");
     server.end();
+}
+
+#[test]
+fn n8_a_reader_that_does_not_take_its_answer_is_closed_in_time() {
+    let server = Running::start(SETTINGS);
+    let mut deaf = connect(&server.socket);
+    deaf.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    // It reads nothing; the kernel tells all the same when the other end lets go.
+    let mut hung_up = [PollFd::new(deaf.as_fd(), PollFlags::empty())];
+    assert_eq!(poll(&mut hung_up, 20_000_u16), Ok(1), "an answer that nobody takes is kept");
+    server.end();
+}
+
+#[test]
+fn n8_a_drain_ends_at_its_deadline_also_where_a_request_does_not() {
+    let server = Running::start(ServerSettings { drain_timeout: Duration::from_millis(100), ..SETTINGS });
+    let mut stuck = connect(&server.socket);
+    stuck.write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    while server.handler.asked.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    server.stop.cancel();
+    assert_eq!(rest(&mut stuck), "", "it is cut off without an answer");
 }

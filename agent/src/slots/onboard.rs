@@ -51,6 +51,17 @@ pub enum OnboardError {
     Map(#[source] MapError),
 }
 
+/// A mistake, and the entry that makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an entry of the onboarding request is invalid")]
+pub struct OnboardRefusal {
+    /// The entry, counted from 0.
+    pub position: usize,
+    /// The mistake.
+    #[source]
+    pub cause: OnboardError,
+}
+
 /// What a request says about one slot.
 pub enum SlotInput {
     /// The value of a scalar slot.
@@ -67,6 +78,14 @@ pub struct OnboardRequest {
     inputs: BTreeMap<Slot, SlotInput>,
     /// Slots that were named only by ignored (empty) entries do not count as named.
     order: Vec<(Slot, Option<SubKey>)>,
+}
+
+/// What the entries so far have named, ignored ones included.
+#[derive(Default)]
+struct Named {
+    names: HashSet<String>,
+    whole: HashSet<Slot>,
+    partial: HashSet<Slot>,
 }
 
 /// One line of the answer.
@@ -94,38 +113,44 @@ impl OnboardRequest {
     /// Checks the entries against the catalogue.
     ///
     /// # Errors
-    /// The first [`OnboardError`] in the order of the entries.
+    /// The first [`OnboardRefusal`] in the order of the entries.
     pub fn new(
         strategy: Strategy,
         entries: Vec<OnboardEntry>,
         catalogue: &Catalogue,
         scope: ScopeKind,
-    ) -> Result<Self, OnboardError> {
-        let mut seen = HashSet::new();
+    ) -> Result<Self, OnboardRefusal> {
         let mut request = Self { strategy, inputs: BTreeMap::new(), order: Vec::new() };
-        let (mut whole, mut partial) = (HashSet::new(), HashSet::new());
-        for entry in entries {
-            let (slot, sub_key) = parse_name(&entry.name).map_err(OnboardError::Name)?;
-            let spec = catalogue.slot(scope, slot.as_str()).map_err(|_| OnboardError::NotAllowed)?;
-            if sub_key.is_some() && spec.kind == SlotKind::Scalar {
-                return Err(OnboardError::SubKeyOfScalar);
-            }
-            if !seen.insert(entry.name) {
-                return Err(OnboardError::Duplicate);
-            }
-            if sub_key.is_some() {
-                partial.insert(slot.clone())
-            } else {
-                whole.insert(slot.clone())
-            };
-            if whole.contains(&slot) && partial.contains(&slot) {
-                return Err(OnboardError::SlotAndSubKey);
-            }
-            if !entry.value.is_empty() {
-                request.place(slot, sub_key, spec.kind, entry.value)?;
-            }
+        let mut named = Named::default();
+        for (position, entry) in entries.into_iter().enumerate() {
+            let taken = request.take(entry, &mut named, catalogue, scope);
+            taken.map_err(|cause| OnboardRefusal { position, cause })?;
         }
         Ok(request)
+    }
+
+    fn take(
+        &mut self,
+        entry: OnboardEntry,
+        named: &mut Named,
+        catalogue: &Catalogue,
+        scope: ScopeKind,
+    ) -> Result<(), OnboardError> {
+        let (slot, sub_key) = parse_name(&entry.name).map_err(OnboardError::Name)?;
+        let spec = catalogue.slot(scope, slot.as_str()).map_err(|_| OnboardError::NotAllowed)?;
+        if sub_key.is_some() && spec.kind == SlotKind::Scalar {
+            return Err(OnboardError::SubKeyOfScalar);
+        }
+        if !named.names.insert(entry.name) {
+            return Err(OnboardError::Duplicate);
+        }
+        let (this_way, other_way) =
+            if sub_key.is_some() { (&mut named.partial, &named.whole) } else { (&mut named.whole, &named.partial) };
+        if other_way.contains(&slot) {
+            return Err(OnboardError::SlotAndSubKey);
+        }
+        this_way.insert(slot.clone());
+        if entry.value.is_empty() { Ok(()) } else { self.place(slot, sub_key, spec.kind, entry.value) }
     }
 
     fn place(

@@ -15,6 +15,7 @@ fn value(text: &str) -> SecretValue {
 fn request(strategy: Strategy, entries: &[(&str, &str)]) -> Result<OnboardRequest, OnboardError> {
     let entries = entries.iter().map(|(name, text)| OnboardEntry { name: (*name).to_owned(), value: value(text) });
     OnboardRequest::new(strategy, entries.collect(), &Catalogue::default(), ScopeKind::Application)
+        .map_err(|refusal| refusal.cause)
 }
 
 /// What becomes of a slot of an application.

@@ -132,9 +132,18 @@ fn a_refusal_becomes_its_exit_status_and_its_detail() {
         assert_eq!(code(&output), expected, "{status}");
         assert_eq!(printed(&output), "");
         let said = said(&output);
-        let start = "cloakroom: the reason, at position 7 of the batch (request r-2)";
+        let start = "cloakroom: the reason, at position 7 of the request (request r-2)";
         assert!(said.starts_with(start) && said.ends_with('\n'), "{said}");
         assert_eq!(said.lines().count(), 1);
+    }
+}
+
+#[test]
+fn only_a_missing_right_is_answered_with_where_rights_are_shown() {
+    for (code, shown) in [("denied", true), ("slot_not_allowed", false)] {
+        let agent = FakeAgent::answering("403", format!(r#"{{"detail":"the reason","code":"{code}"}}"#));
+        let output = agent.run(&["get", ID]);
+        assert_eq!(said(&output).contains("whoami"), shown, "{}", said(&output));
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use redb::{Database, DatabaseError, ReadableTable as _};
+use redb::{Database, DatabaseError, ReadableDatabase as _, TableError};
 use zeroize::Zeroizing;
 
 use super::key::{self, KeyError, MasterKey};
@@ -19,7 +19,7 @@ use crate::slots::{Catalogue, Generator};
 const FORMAT: &[u8] = b"1";
 
 /// Pages in memory. The cache above keeps values; this only spares inner pages a second read.
-const PAGE_CACHE_BYTES: usize = 1 << 20;
+const PAGE_CACHE_BYTES: usize = 256 << 10;
 
 /// Below this, free space is not worth a rewrite.
 const COMPACT_FROM_BYTES: u64 = 16 << 20;
@@ -137,31 +137,50 @@ pub(super) fn database(path: &Path) -> Result<Database, OpenError> {
     Ok(database)
 }
 
-/// Makes the tables of a new store, and recognises an old one.
+/// Recognises a store of ours, and makes the tables of a new one. An old one is only read: a commit at every start would
+/// wait for the disk for nothing.
 fn check(database: &Database, path: &Path, key: &MasterKey) -> Result<(), OpenError> {
     let unreadable = |source: redb::Error| OpenError::Unreadable { path: path.to_owned(), source };
     let mark = key.derive("cloakroom embedded 1: mark");
-    let transaction = database.begin_write().map_err(|error| unreadable(error.into()))?;
-    {
-        let mut meta = transaction.open_table(META).map_err(|error| unreadable(error.into()))?;
-        let known = |name| -> Result<Option<Vec<u8>>, redb::Error> { Ok(meta.get(name)?.map(|v| v.value().to_vec())) };
-        let (format, marked) = (known("format").map_err(unreadable)?, known("mark").map_err(unreadable)?);
-        match (format.as_deref(), marked) {
-            (None, None) => {
-                meta.insert("format", FORMAT).map_err(|error| unreadable(error.into()))?;
-                meta.insert("mark", mark.as_slice()).map_err(|error| unreadable(error.into()))?;
-            }
-            (Some(FORMAT), Some(marked)) => {
-                if !bool::from(subtle::ConstantTimeEq::ct_eq(&*marked, mark.as_slice())) {
-                    return Err(OpenError::WrongKey { path: path.to_owned() });
-                }
-            }
-            _ => return Err(OpenError::Format { path: path.to_owned() }),
+    match marks(database).map_err(unreadable)? {
+        Some(Marks { format, mark: marked }) if format == FORMAT => {
+            let ours = bool::from(subtle::ConstantTimeEq::ct_eq(&*marked, mark.as_slice()));
+            if ours { Ok(()) } else { Err(OpenError::WrongKey { path: path.to_owned() }) }
         }
-        transaction.open_table(SCOPES).map_err(|error| unreadable(error.into()))?;
-        transaction.open_table(SLOTS).map_err(|error| unreadable(error.into()))?;
+        Some(_) => Err(OpenError::Format { path: path.to_owned() }),
+        None => make_tables(database, mark.as_slice()).map_err(unreadable),
     }
-    transaction.commit().map_err(|error| unreadable(error.into()))
+}
+
+/// What a store says of itself.
+struct Marks {
+    format: Vec<u8>,
+    mark: Vec<u8>,
+}
+
+/// None of a file that has no tables yet.
+fn marks(database: &Database) -> Result<Option<Marks>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let known = |name| meta.get(name).map(|value| value.map(|value| value.value().to_vec()).unwrap_or_default());
+    Ok(Some(Marks { format: known("format")?, mark: known("mark")? }))
+}
+
+/// All tables in one commit: a store has either none of them or all.
+fn make_tables(database: &Database, mark: &[u8]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("format", FORMAT)?;
+        meta.insert("mark", mark)?;
+        transaction.open_table(SCOPES)?;
+        transaction.open_table(SLOTS)?;
+    }
+    Ok(transaction.commit()?)
 }
 
 /// Rewrites a large file of which little is used. What goes wrong here changes nothing but the size.
