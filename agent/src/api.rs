@@ -19,9 +19,9 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use tokio::time::Instant;
 
+use crate::identity::{Connected, Identity};
 use crate::metrics::RequestMetrics;
 use crate::operations::{Context, Operations};
-use crate::identity::{Connected, Identity};
 use crate::peer::Peer;
 use crate::request_id::RequestIds;
 use crate::server::{Handler, InFlight, Refusal, RequestBody};

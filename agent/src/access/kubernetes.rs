@@ -79,7 +79,10 @@ impl KubernetesRbac {
             Ok(false) => Ok(Decision::Deny),
             Err(CallError::NotAuthenticated) => Err(AccessError::NotAuthenticated),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the API server cannot be asked for permission");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the API server cannot be asked for permission"
+                );
                 Err(AccessError::Unavailable)
             }
         }

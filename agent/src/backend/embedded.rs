@@ -81,11 +81,7 @@ impl Store {
     }
 
     fn rules(&self) -> Rules<'_> {
-        Rules {
-            catalogue: &self.catalogue,
-            generator: &self.generator,
-            slot_bytes_max: self.settings.slot_bytes_max,
-        }
+        Rules { catalogue: &self.catalogue, generator: &self.generator, slot_bytes_max: self.settings.slot_bytes_max }
     }
 
     fn set_database(&self, database: Option<Arc<Database>>) {

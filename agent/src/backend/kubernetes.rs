@@ -59,11 +59,8 @@ impl KubernetesSettings {
     /// The labels of a scope's Secret.
     fn labels(&self, scope: &Scope) -> Vec<(String, serde_json::Value)> {
         let names = &self.scope_labels;
-        let parts = [
-            (&names.environment, Some(scope.env())),
-            (&names.team, scope.team()),
-            (&names.application, scope.app()),
-        ];
+        let parts =
+            [(&names.environment, Some(scope.env())), (&names.team, scope.team()), (&names.application, scope.app())];
         let parts = parts.into_iter().filter(|(name, _)| !name.is_empty());
         let scope = parts.filter_map(|(name, value)| Some((name.clone(), value?.into())));
         scope.chain(self.fixed_labels.iter().map(|(name, value)| (name.clone(), value.as_str().into()))).collect()
@@ -102,11 +99,7 @@ struct Shared {
 
 impl Shared {
     fn rules(&self) -> Rules<'_> {
-        Rules {
-            catalogue: &self.catalogue,
-            generator: &self.generator,
-            slot_bytes_max: self.settings.slot_bytes_max,
-        }
+        Rules { catalogue: &self.catalogue, generator: &self.generator, slot_bytes_max: self.settings.slot_bytes_max }
     }
 
     fn tell(&self, place: &Place) {

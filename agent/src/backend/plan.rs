@@ -6,9 +6,7 @@
 use super::{BackendError, Guard, Put};
 use crate::id::{Checksum, Fingerprinter, Location, Scope, Slot, SubKey};
 use crate::secret::SecretValue;
-use crate::slots::{
-    Catalogue, Generator, MapError, MapSlot, OnboardRequest, SlotChange, SlotError, SlotKind,
-};
+use crate::slots::{Catalogue, Generator, MapError, MapSlot, OnboardRequest, SlotChange, SlotError, SlotKind};
 
 /// What a plan must keep to.
 #[derive(Clone, Copy)]

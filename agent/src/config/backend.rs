@@ -65,13 +65,22 @@ fn embedded(reader: &mut Reader<'_>, chosen: bool) -> Option<EmbeddedConfig> {
 
 fn kubernetes(reader: &mut Reader<'_>, chosen: bool) -> Option<KubernetesConfig> {
     let scope = [
-        ("backend.kubernetes.labels.environment", "cp.ei.telekom.de/environment", "The label that says which environment."),
+        (
+            "backend.kubernetes.labels.environment",
+            "cp.ei.telekom.de/environment",
+            "The label that says which environment.",
+        ),
         ("backend.kubernetes.labels.team", "cp.ei.telekom.de/team", "The label that says which team."),
-        ("backend.kubernetes.labels.application", "cp.ei.telekom.de/application", "The label that says which application."),
+        (
+            "backend.kubernetes.labels.application",
+            "cp.ei.telekom.de/application",
+            "The label that says which application.",
+        ),
     ];
     let mut given = false;
     let mut text = |reader: &mut Reader<'_>, path, default: &str, description: &str| {
-        let schema = json!({"type": "string", "default": default, "description": format!("{description} \"\" for none.")});
+        let schema =
+            json!({"type": "string", "default": default, "description": format!("{description} \"\" for none.")});
         match reader.value(path, schema) {
             None => default.to_owned(),
             Some(value) => {

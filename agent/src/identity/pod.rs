@@ -22,7 +22,9 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// The API server is too old for what this agent relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the API server is Kubernetes 1.{minor}, and the oldest that is supported is 1.{MINOR_MIN}: upgrade the cluster, or use an older Cloakroom")]
+#[error(
+    "the API server is Kubernetes 1.{minor}, and the oldest that is supported is 1.{MINOR_MIN}: upgrade the cluster, or use an older Cloakroom"
+)]
 pub struct TooOld {
     /// The minor version that it says it has.
     pub minor: u32,
@@ -126,7 +128,10 @@ impl PodIdentity {
                 if subject.is_none() {
                     tracing::error!("the token in identity.tokenDir belongs to no service account");
                 }
-                tracing::info!(subject = subject.as_ref().map(Subject::as_str), "the API server has said who this pod is");
+                tracing::info!(
+                    subject = subject.as_ref().map(Subject::as_str),
+                    "the API server has said who this pod is"
+                );
                 self.set(subject.ok_or(AccessError::NotAuthenticated), identified.pod.filter(|name| is_pod_name(name)));
                 true
             }

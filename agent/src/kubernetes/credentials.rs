@@ -89,14 +89,7 @@ impl Credentials {
         let bundle_bytes = read(&ca_file)?.to_vec();
         let bundle = Arc::new(parse_bundle(&ca_file, &bundle_bytes)?);
         let state = Mutex::new(State { token, bundle, bundle_bytes, read: clock.now() });
-        Ok(Self {
-            token_file,
-            ca_file,
-            clock,
-            state,
-            generation: AtomicU64::new(1),
-            ca_generation: AtomicU64::new(1),
-        })
+        Ok(Self { token_file, ca_file, clock, state, generation: AtomicU64::new(1), ca_generation: AtomicU64::new(1) })
     }
 
     /// The value of `Authorization`, and the number of the token in it.
@@ -161,7 +154,9 @@ impl Credentials {
                 self.ca_generation.fetch_add(1, Ordering::AcqRel);
                 tracing::info!("the CA bundle of the API server has changed");
             }
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the last good CA bundle stays in use"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the last good CA bundle stays in use")
+            }
         }
     }
 }

@@ -14,8 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use rustls::pki_types::{DnsName, ServerName};
 
-use super::credentials::{Credentials, CredentialsError};
 use super::Address;
+use super::credentials::{Credentials, CredentialsError};
 
 /// The name that every API server's certificate carries, whatever its address.
 const SERVER_NAME: &str = "kubernetes.default.svc";
@@ -112,7 +112,8 @@ impl State {
             .map_err(CredentialsError::Tls)?
             .with_root_certificates(bundle)
             .with_no_client_auth();
-        let name = DnsName::try_from_str(SERVER_NAME).map_err(|_| CredentialsError::Tls(rustls::Error::EncryptError))?;
+        let name =
+            DnsName::try_from_str(SERVER_NAME).map_err(|_| CredentialsError::Tls(rustls::Error::EncryptError))?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT));

@@ -102,9 +102,10 @@ fn backend_result(error: BackendError) -> AuditResult {
         | BackendError::Rejected
         | BackendError::Immutable
         | BackendError::NamespaceMissing => AuditResult::Refused,
-        BackendError::Unavailable { .. } | BackendError::Terminating { .. } | BackendError::Misbehaved | BackendError::Unreadable => {
-            AuditResult::Unavailable
-        }
+        BackendError::Unavailable { .. }
+        | BackendError::Terminating { .. }
+        | BackendError::Misbehaved
+        | BackendError::Unreadable => AuditResult::Unavailable,
         BackendError::OutcomeUnknown => AuditResult::Unknown,
     }
 }

@@ -10,8 +10,8 @@ use crate::api::ApiLimits;
 use crate::audit::{AuditSettings, SinkTarget};
 use crate::backend::deadline::DeadlineSettings;
 use crate::backend::embedded::EmbeddedSettings;
-use crate::cache::CacheSettings;
 use crate::backend::kubernetes::{KubernetesSettings, ScopeLabels};
+use crate::cache::CacheSettings;
 use crate::config::{AuditSink, ChecksumScheme, Config, EmbeddedConfig, KubernetesConfig};
 use crate::server::ServerSettings;
 

@@ -60,7 +60,8 @@ impl<'a> SlotTables<'a> {
         store: &'b Store,
         scope: &'b Scope,
     ) -> impl Fn(&str) -> Result<Option<SecretValue>, BackendError> + 'b {
-        let prefix = format!("{}:{}:{}:", scope.env(), scope.team().unwrap_or_default(), scope.app().unwrap_or_default());
+        let prefix =
+            format!("{}:{}:{}:", scope.env(), scope.team().unwrap_or_default(), scope.app().unwrap_or_default());
         move |slot| self.read(store, &format!("{prefix}{slot}"))
     }
 
@@ -93,8 +94,7 @@ pub(super) fn put(
     tables.require_scope(&scope)?;
     let plan = plan::put(store.rules(), &store.fingerprinter, location, put, &tables.reader(store, &scope))?;
     let mut checksums = plan.named.iter().map(|(place, value)| store.fingerprinter.checksum(place, value));
-    let written =
-        Written { checksum: checksums.next().ok_or(BackendError::Misbehaved)?, previous: checksums.next() };
+    let written = Written { checksum: checksums.next().ok_or(BackendError::Misbehaved)?, previous: checksums.next() };
     Ok((Change::of(store, &scope, &plan)?, written))
 }
 

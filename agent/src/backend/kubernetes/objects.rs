@@ -246,10 +246,7 @@ pub(super) enum News {
     /// It is this.
     Is(Arc<Object>),
     /// It was deleted, with the version of that, and the uid that it had.
-    Gone {
-        version: Version,
-        uid: Option<Box<str>>,
-    },
+    Gone { version: Version, uid: Option<Box<str>> },
     /// A get did not find it.
     Missing,
 }

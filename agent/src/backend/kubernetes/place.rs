@@ -14,11 +14,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn of(scope: &Scope) -> Self {
         let target = Target::from(scope);
-        Self {
-            namespace: target.namespace().into_owned(),
-            name: target.object_name().to_owned(),
-            scope: scope.clone(),
-        }
+        Self { namespace: target.namespace().into_owned(), name: target.object_name().to_owned(), scope: scope.clone() }
     }
 
     pub(super) fn namespace(&self) -> &str {

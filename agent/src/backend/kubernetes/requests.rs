@@ -66,7 +66,10 @@ pub(super) async fn patch(
     let mut metadata = json!({"resourceVersion": &*base.version_text, "uid": &*base.uid});
     if repair && let Some(members) = metadata.as_object_mut() {
         let missing = shared.settings.labels(place.scope());
-        members.insert("labels".to_owned(), missing.into_iter().filter(|(name, _)| !base.labels.contains_key(name)).collect());
+        members.insert(
+            "labels".to_owned(),
+            missing.into_iter().filter(|(name, _)| !base.labels.contains_key(name)).collect(),
+        );
         if !base.holds(&shared.settings.finalizer) {
             let held = base.finalizers.iter().chain([&shared.settings.finalizer]);
             members.insert("finalizers".to_owned(), held.map(String::as_str).collect());

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Shared;
 use super::object::Object;
 use super::objects::{self, InUse, News};
 use super::place::Place;
 use super::requests::{self, Outcome};
-use super::Shared;
 use crate::backend::plan::{self, Plan};
 use crate::backend::{BackendError, Freshness, Guard, Put, Written};
 use crate::id::{Location, Scope};
