@@ -16,27 +16,7 @@ use cloakroom_tests::cluster::{Account, AgentBackend, Cluster, settings};
 use cloakroom_tests::conformance::{Harness, cases};
 use tokio_util::task::TaskTracker;
 
-/// The namespaces of the scopes in the cases.
-const NAMESPACES: [&str; 3] = ["poc", "poc--eni--hyperion", "other"];
-
-const BACKEND_ROLE: &str = "cloakroom-backend-onboarder";
-
-/// The roles as they are delivered.
-const ROLES: &str = include_str!("../../charts/cloakroom/files/roles.yaml");
-
-/// The cluster with the roles, and one account that may do everything with the Secrets of the cases and nothing else.
-fn prepared() -> (Cluster, Account) {
-    let cluster = Cluster::get();
-    cluster.apply(ROLES);
-    for namespace in NAMESPACES {
-        cluster.namespace(namespace);
-    }
-    let account = cluster.account(NAMESPACES[0]);
-    for namespace in NAMESPACES {
-        cluster.bind(&account, namespace, &[BACKEND_ROLE]);
-    }
-    (cluster, account)
-}
+use super::place::{BACKEND_ROLE, NAMESPACE, NAMESPACES, prepared};
 
 /// Each agent has connections, watches and knowledge of its own.
 struct Agents {
@@ -75,7 +55,6 @@ async fn kubernetes_secrets_pass_every_conformance_case() {
 }
 
 const APP: &str = "poc/eni--hyperion/my-app";
-const NAMESPACE: &str = "poc--eni--hyperion";
 
 fn id(path: &str) -> String {
     format!("poc:eni--hyperion:my-app:{path}:")

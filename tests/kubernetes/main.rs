@@ -7,4 +7,6 @@
     reason = "tests fail by panicking, and look at the real clock and the real environment"
 )]
 
+mod agent;
 mod backend;
+mod place;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::agent::Options;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cloakroom_agent::backend::kubernetes::{KubernetesSecrets, KubernetesSettings, ScopeLabels};
@@ -117,6 +118,37 @@ impl Cluster {
         std::fs::write(directory.path().join("token"), token.trim()).unwrap();
         std::fs::write(directory.path().join("ca.crt"), &self.ca).unwrap();
         Account { name, namespace: namespace.to_owned(), directory: Arc::new(directory) }
+    }
+
+    /// The options of an agent that runs as a pod of `account` would, with everything from Kubernetes.
+    pub fn agent_options(&self, account: &Account) -> Options {
+        let directory = account.directory.path().display();
+        Options {
+            sources: Some(format!(
+                "backend: {{kind: kubernetes}}\nidentity: {{kind: pod, tokenDir: {directory}}}\n\
+                 permissions: {{kind: kubernetes}}"
+            )),
+            environment: vec![
+                ("KUBERNETES_SERVICE_HOST".to_owned(), self.address.host.clone()),
+                ("KUBERNETES_SERVICE_PORT".to_owned(), self.address.port.to_string()),
+            ],
+            ..Options::default()
+        }
+    }
+
+    /// Runs a command of the harness, such as `fault block`; none where the cluster is somebody else's.
+    pub fn control(&self, arguments: &[&str]) {
+        let control = std::env::var_os("CLOAKROOM_TEST_CLUSTERCTL").expect("only a cluster of our own takes faults");
+        let output = Command::new(control).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The API server's audit log so far, one event a line.
+    pub fn audit_log(&self) -> Vec<serde_json::Value> {
+        let path = std::env::var_os("CLOAKROOM_TEST_AUDIT_LOG").expect("only a cluster of our own shows its audit log");
+        let text = std::fs::read_to_string(path).unwrap();
+        // The last line may be half-written.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// The API server as a pod of `account` has it.

@@ -15,9 +15,13 @@ use crate::admin::AdminAddress;
 
 /// Reads everything; nothing where something that is needed is missing or wrong, and then there is a problem.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
-    let identity = access::identity(reader);
-    let listen = listen(reader, identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Uid));
+    let listen = listen(reader);
     let backend = backend::read(reader);
+    let identity = access::identity(reader);
+    let by_uid = identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Uid);
+    if by_uid && listen.as_ref().is_some_and(|listen| listen.allow_uids.is_empty()) {
+        reader.problem("listen.allowUids", "lists the uids that may connect, at least one: [1000]");
+    }
     let permissions = access::permissions(reader, identity.as_ref());
     let cache = cache(reader);
     let secrets = secrets::read(reader);
@@ -48,7 +52,7 @@ pub(super) fn absolute(reader: &mut Reader<'_>, path: &'static str, description:
     None
 }
 
-fn listen(reader: &mut Reader<'_>, uids_needed: bool) -> Option<Listen> {
+fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
     let socket = "The API's socket. Its directory is made 0750, or must be ours and not writable by others.";
     let given = reader.value(
         "listen.socket",
@@ -65,7 +69,7 @@ fn listen(reader: &mut Reader<'_>, uids_needed: bool) -> Option<Listen> {
         }
     };
     let group = uid(reader, "listen.group", "Gid of directory and socket; the agent must be a member.");
-    let allow_uids = uids(reader, uids_needed);
+    let allow_uids = uids(reader);
     let admin = admin(reader);
     Some(Listen { socket: socket?, group, allow_uids: allow_uids?, admin })
 }
@@ -80,7 +84,7 @@ fn uid(reader: &mut Reader<'_>, path: &'static str, description: &str) -> Option
     found
 }
 
-fn uids(reader: &mut Reader<'_>, needed: bool) -> Option<Vec<u32>> {
+fn uids(reader: &mut Reader<'_>) -> Option<Vec<u32>> {
     const PATH: &str = "listen.allowUids";
     let description = "The uids that may connect. Required with identity uid; with identity pod, none means every \
                        container that has the socket's mount.";
@@ -93,10 +97,6 @@ fn uids(reader: &mut Reader<'_>, needed: bool) -> Option<Vec<u32>> {
         }
         None => Vec::new(),
     };
-    if needed && list.is_empty() {
-        reader.problem(PATH, "lists the uids that may connect, at least one: [1000]");
-        return None;
-    }
     let mut uids = Vec::with_capacity(list.len());
     for (index, entry) in list.iter().enumerate() {
         match entry.as_u64().and_then(|number| u32::try_from(number).ok()) {
