@@ -81,7 +81,7 @@ fn a_denied_read_leaves_no_trace_in_the_api_server_but_the_review() {
         let ours = events.iter().filter(|event| event["user"]["username"] == user.as_str());
         ours.map(|event| event["requestURI"].as_str().unwrap().to_owned()).collect()
     };
-    eventually(DENIAL, "the review is on record", || of_us(&cluster.audit_log()[before..]).len() > 0);
+    eventually(DENIAL, "the review is on record", || !of_us(&cluster.audit_log()[before..]).is_empty());
     let seen = of_us(&cluster.audit_log()[before..]);
     assert!(
         seen.iter().all(|uri| uri.starts_with("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")),
@@ -110,7 +110,7 @@ fn a_change_by_kubectl_reaches_the_socket_and_a_broken_watch_is_told() {
         answer.status == 200 && answer.header("cache-status").unwrap().contains("watch-broken")
     });
     cluster.control(&["start-apiserver"]);
-    eventually(Duration::from_secs(60), "the watch is back", || {
+    eventually(Duration::from_mins(1), "the watch is back", || {
         let answer = get(&agent, SECRET);
         answer.status == 200 && !answer.header("cache-status").unwrap().contains("watch-broken")
     });

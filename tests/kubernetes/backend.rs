@@ -109,8 +109,9 @@ fn agent() -> (Cluster, Account, AgentBackend) {
 
 /// A Secret as somebody else writes it.
 fn secret(name: &str, more: &str, data: &[(&str, &str)]) -> String {
-    let data: String = data.iter().map(|(slot, value)| format!("  {slot}: {}\n", STANDARD.encode(value))).collect();
-    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {NAMESPACE}{more}}}\ndata:\n{data}")
+    let lines: Vec<String> = data.iter().map(|(slot, value)| format!("  {slot}: {}", STANDARD.encode(value))).collect();
+    let data = lines.join("\n");
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {NAMESPACE}{more}}}\ndata:\n{data}\n")
 }
 
 /// What a slot of the application holds, past the agent.

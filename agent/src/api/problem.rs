@@ -327,9 +327,6 @@ impl From<BackendError> for ApiError {
             BackendError::Rejected => Self::new(StatusCode::FORBIDDEN, Code::Rejected, text),
             BackendError::NamespaceMissing => Self::new(StatusCode::NOT_FOUND, Code::NamespaceMissing, text),
             BackendError::Immutable => Self::new(StatusCode::CONFLICT, Code::Immutable, text),
-            BackendError::Terminating { retry_after } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::BackendUnavailable, text).retry(retry_after)
-            }
             BackendError::ChecksumDiffers => Self::new(StatusCode::CONFLICT, Code::ChecksumDiffers, text),
             BackendError::InvalidValue => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -340,7 +337,7 @@ impl From<BackendError> for ApiError {
             BackendError::Contention => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Contention, text).retry(Duration::from_secs(1))
             }
-            BackendError::Unavailable { retry_after } => {
+            BackendError::Unavailable { retry_after } | BackendError::Terminating { retry_after } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::BackendUnavailable, text).retry(retry_after)
             }
             BackendError::Misbehaved | BackendError::Unreadable => {

@@ -6,6 +6,7 @@
 mod object;
 mod objects;
 mod place;
+mod reads;
 mod requests;
 mod watch;
 mod writes;
@@ -160,7 +161,7 @@ impl Backend for KubernetesSecrets {
         let wanted: Vec<Place> = places.clone();
         places.sort();
         places.dedup();
-        let gets = places.iter().map(|place| objects::get(&self.shared, place, freshness));
+        let gets = places.iter().map(|place| reads::get(&self.shared, place, freshness));
         let found = futures_util::future::join_all(gets).await;
         let found: BTreeMap<&Place, _> = places.iter().zip(found).collect();
         permits

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::keys::absolute;
 use super::reader::Reader;
 use super::{IdentityConfig, IdentityKind, Permissions};
 
@@ -17,7 +16,7 @@ pub(super) fn identity(reader: &mut Reader<'_>) -> Option<IdentityConfig> {
     let kind = reader.choice("identity.kind", &kinds, Some("pod"), description);
     let description = "The directory of the projected token: `token` and `ca.crt`. \
                        Default: /var/run/secrets/cloakroom/kube";
-    let token_dir = absolute(reader, "identity.tokenDir", description);
+    let token_dir = reader.absolute("identity.tokenDir", description);
     Some(IdentityConfig { kind: kind?, token_dir: token_dir.unwrap_or_else(|| PathBuf::from(TOKEN_DIRECTORY)) })
 }
 
@@ -27,7 +26,7 @@ pub(super) fn permissions(reader: &mut Reader<'_>, identity: Option<&IdentityCon
     let description = "Who decides: Kubernetes RBAC on cloakroom.dev, or a file of grants.";
     let schema = json!({"enum": ["kubernetes", "file"], "default": "kubernetes", "description": description});
     let kind = reader.value(KIND, schema).map(Value::as_str);
-    let file = absolute(reader, FILE, "The grants. Default: /etc/cloakroom/grants.yaml");
+    let file = reader.absolute(FILE, "The grants. Default: /etc/cloakroom/grants.yaml");
     match kind {
         None | Some(Some("kubernetes")) => {
             if file.is_some() {

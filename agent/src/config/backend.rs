@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::keys::absolute;
 use super::reader::Reader;
 use super::{BackendConfig, EmbeddedConfig, KubernetesConfig};
 
@@ -48,8 +47,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<BackendConfig> {
 fn embedded(reader: &mut Reader<'_>, chosen: bool) -> Option<EmbeddedConfig> {
     const FILE: &str = "backend.embedded.file";
     const KEY: &str = "backend.embedded.keyFile";
-    let file = absolute(reader, FILE, "The store; made with mode 0600 where it is missing.");
-    let key = absolute(reader, KEY, "The store's key; made once with mode 0600.");
+    let file = reader.absolute(FILE, "The store; made with mode 0600 where it is missing.");
+    let key = reader.absolute(KEY, "The store's key; made once with mode 0600.");
     if !chosen {
         for (path, given) in [(FILE, file.is_some()), (KEY, key.is_some())] {
             if given {

@@ -43,15 +43,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
     })
 }
 
-pub(super) fn absolute(reader: &mut Reader<'_>, path: &'static str, description: &str) -> Option<PathBuf> {
-    let found = PathBuf::from(reader.text(path, description)?);
-    if found.is_absolute() {
-        return Some(found);
-    }
-    reader.problem(path, "must be an absolute path");
-    None
-}
-
 fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
     let socket = "The API's socket. Its directory is made 0750, or must be ours and not writable by others.";
     let given = reader.value(
@@ -172,9 +163,8 @@ pub(super) fn cache(reader: &mut Reader<'_>) -> CacheConfig {
 fn audit(reader: &mut Reader<'_>) -> Option<AuditConfig> {
     let sink = reader.choice("audit.sink", &[("stdout", false), ("file", true)], Some("stdout"), "Where records go.");
     let file =
-        absolute(reader, "audit.file", "The file of sink file: made with mode 0640, appended to, reopened on SIGHUP.");
-    let hmac_key_file = absolute(
-        reader,
+        reader.absolute("audit.file", "The file of sink file: made with mode 0640, appended to, reopened on SIGHUP.");
+    let hmac_key_file = reader.absolute(
         "audit.hmacKeyFile",
         "The key of value fingerprints, 16 bytes or more; without it they differ from start to start.",
     );

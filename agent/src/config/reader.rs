@@ -3,6 +3,7 @@
 //! The same calls that read a configuration describe it: the schema is what a reader without a document has seen, so it
 //! cannot say anything else than the code.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -80,6 +81,15 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    pub(super) fn absolute(&mut self, path: &'static str, description: &str) -> Option<PathBuf> {
+        let found = PathBuf::from(self.text(path, description)?);
+        if found.is_absolute() {
+            return Some(found);
+        }
+        self.problem(path, "must be an absolute path");
+        None
     }
 
     pub(super) fn choice<T: Copy>(

@@ -52,7 +52,6 @@ impl Default for PodIdentity {
 
 impl PodIdentity {
     /// Subject and pod name.
-    #[must_use]
     pub fn now(&self) -> (Result<Subject, AccessError>, Option<Box<str>>) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         (state.subject.clone(), state.pod.clone())
@@ -88,21 +87,17 @@ impl PodIdentity {
         let mut pause = RETRY_MIN;
         while !stop.is_cancelled() {
             let token = api.token_generation();
-            if asked != token {
-                let answered = match self.check_version(&api, &mut checked).await? {
-                    true => self.ask(&api).await,
-                    false => false,
-                };
-                if answered {
-                    (asked, pause) = (token, RETRY_MIN);
-                    continue;
-                }
-                rest(jitter::around(pause), &stop).await;
-                pause = (pause * 2).min(RETRY_MAX);
-            } else {
+            if asked == token {
                 rest(LOOK, &stop).await;
                 api.look_at_token();
+                continue;
             }
+            if self.check_version(&api, &mut checked).await? && self.ask(&api).await {
+                (asked, pause) = (token, RETRY_MIN);
+                continue;
+            }
+            rest(jitter::around(pause), &stop).await;
+            pause = (pause * 2).min(RETRY_MAX);
         }
         Ok(())
     }

@@ -99,10 +99,7 @@ impl ApiServer {
     pub async fn call(&self, request: Request<Vec<u8>>, within: Duration) -> Result<Answer, CallError> {
         let deadline = tokio::time::Instant::now() + within;
         let permit = tokio::time::timeout_at(deadline, self.inner.calls.acquire());
-        let _permit = match permit.await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(CallError::Busy(RETRY_AFTER)),
-        };
+        let Ok(Ok(_permit)) = permit.await else { return Err(CallError::Busy(RETRY_AFTER)) };
         let (parts, body) = request.into_parts();
         let body = Bytes::from_owner(Zeroizing::new(body));
         for last in [false, true] {
@@ -174,8 +171,9 @@ async fn read(response: Response<Incoming>) -> Result<Answer, CallError> {
 /// Statuses that are no answer to what was asked.
 pub(super) fn refuse(status: StatusCode, retry_after: Option<Duration>) -> Result<(), CallError> {
     match status {
-        StatusCode::TOO_MANY_REQUESTS => Err(CallError::Busy(retry_after.unwrap_or(RETRY_AFTER))),
-        StatusCode::SERVICE_UNAVAILABLE => Err(CallError::Busy(retry_after.unwrap_or(RETRY_AFTER))),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Err(CallError::Busy(retry_after.unwrap_or(RETRY_AFTER)))
+        }
         _ if status.is_server_error() => Err(CallError::Failed),
         _ if status.is_redirection() || status.is_informational() => Err(CallError::Misbehaved),
         _ => Ok(()),
@@ -184,5 +182,5 @@ pub(super) fn refuse(status: StatusCode, retry_after: Option<Duration>) -> Resul
 
 pub(super) fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
     let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(Duration::from_secs(60)))
+    Some(Duration::from_secs(seconds).min(Duration::from_mins(1)))
 }

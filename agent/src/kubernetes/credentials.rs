@@ -155,7 +155,7 @@ impl Credentials {
                 tracing::info!("the CA bundle of the API server has changed");
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the last good CA bundle stays in use")
+                tracing::warn!(error = &error as &dyn std::error::Error, "the last good CA bundle stays in use");
             }
         }
     }

@@ -133,7 +133,7 @@ fn connection(connector: &HttpsConnector<HttpConnector>) -> Connection {
         .http2_only(true)
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_ANSWER)
         .http2_keep_alive_while_idle(false)

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Shared;
 use super::object::{Object, Version};
 use super::place::Place;
-use super::{Shared, requests, watch};
-use crate::backend::{BackendError, Freshness, WatchHealth};
+use crate::backend::{Freshness, WatchHealth};
 use crate::clock::Moment;
 
 /// All objects in use.
@@ -24,7 +24,7 @@ pub(super) struct InUse {
     pub(super) place: Place,
     state: Mutex<State>,
     /// One get at a time: who waited for it takes its answer.
-    gets: tokio::sync::Mutex<()>,
+    pub(super) gets: tokio::sync::Mutex<()>,
     /// One write of this agent at a time: its own writers need not race each other.
     pub(super) writes: tokio::sync::Mutex<()>,
     /// Whether a watch confirms what is known.
@@ -99,7 +99,7 @@ impl Objects {
     }
 
     /// Takes a place for one more watch, if there is one and the object has none.
-    fn claim_watch(&self, object: &InUse) -> bool {
+    pub(super) fn claim_watch(&self, object: &InUse) -> bool {
         if object.watched.swap(true, Ordering::AcqRel) {
             return false;
         }
@@ -226,7 +226,7 @@ impl InUse {
     }
 
     /// What is known, if a watch confirms it, or a get did that began no earlier than `since`.
-    fn known(&self, shared: &Shared, freshness: Freshness, since: Option<Moment>) -> Option<Found> {
+    pub(super) fn known(&self, shared: &Shared, freshness: Freshness, since: Option<Moment>) -> Option<Found> {
         let state = self.state();
         let known = state.known.as_ref().filter(|known| known.kept)?;
         let now = shared.clock.now();
@@ -273,34 +273,4 @@ impl News {
             Self::Is(_) | Self::Gone { .. } | Self::Missing => Compared::Newer,
         }
     }
-}
-
-/// The object at `place`, as fresh as is asked for; from now on it is watched.
-pub(super) async fn get(shared: &Arc<Shared>, place: &Place, freshness: Freshness) -> Result<Found, BackendError> {
-    let asked = shared.clock.now();
-    let in_use = shared.objects.at(place, asked);
-    if freshness == Freshness::Any
-        && let Some(found) = in_use.known(shared, freshness, None)
-    {
-        return Ok(found);
-    }
-    let _one = in_use.gets.lock().await;
-    if let Some(found) = in_use.known(shared, freshness, Some(asked)) {
-        return Ok(found);
-    }
-    let began = shared.clock.now();
-    let object = requests::get(shared, place).await.inspect_err(|error| {
-        if *error == BackendError::Denied {
-            in_use.doubt(&shared.objects);
-        }
-    })?;
-    let object = object.map(Arc::new);
-    let news = object.as_ref().map_or(News::Missing, |object| News::Is(Arc::clone(object)));
-    in_use.learn(&shared.objects, news, began);
-    if !shared.settings.believed.is_zero() && shared.objects.claim_watch(&in_use) {
-        shared.tasks.spawn(watch::run(Arc::clone(shared), Arc::clone(&in_use)));
-    }
-    // What came meanwhile from the watch or an own write may be newer than the answer.
-    let found = in_use.known(shared, Freshness::Latest, Some(began));
-    Ok(found.unwrap_or_else(|| Found { object, as_of: began, watch: Arc::clone(&in_use.health) }))
 }

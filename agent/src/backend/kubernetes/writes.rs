@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
 use super::object::Object;
-use super::objects::{self, InUse, News};
+use super::objects::{InUse, News};
 use super::place::Place;
 use super::requests::{self, Outcome};
+use super::{Shared, reads};
 use crate::backend::plan::{self, Plan};
 use crate::backend::{BackendError, Freshness, Guard, Put, Written};
 use crate::id::{Location, Scope};
@@ -131,7 +131,7 @@ impl<'a> Attempt<'a> {
 
     /// The object as it is now.
     async fn look(&self) -> Result<Option<Arc<Object>>, BackendError> {
-        let get = objects::get(self.shared, &self.object.place, Freshness::Latest);
+        let get = reads::get(self.shared, &self.object.place, Freshness::Latest);
         let found = tokio::time::timeout_at(self.deadline, get).await;
         let nothing = BackendError::Unavailable { retry_after: Duration::from_secs(1) };
         let found = found.unwrap_or(Err(nothing)).map_err(|error| self.failed(error))?;
