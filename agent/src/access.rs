@@ -1,6 +1,7 @@
 //! Who may do what: subjects, rights, decisions, and the permits that everything behind authorisation asks for (N1, N3).
 
 pub mod file;
+pub mod kubernetes;
 mod permit;
 pub mod rate;
 
@@ -93,6 +94,45 @@ impl Right {
     }
 }
 
+/// What a permit is asked for: a right, and where a provider tells them apart, which half of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Resolve a secret.
+    Read,
+    /// Put or rotate a secret.
+    Write,
+    /// Delete a secret.
+    Delete,
+    /// Create or update a scope.
+    Onboard,
+    /// Delete a scope.
+    Offboard,
+}
+
+impl Action {
+    /// The right that it takes.
+    #[must_use]
+    pub fn right(self) -> Right {
+        match self {
+            Self::Read => Right::SecretsRead,
+            Self::Write | Self::Delete => Right::SecretsWrite,
+            Self::Onboard | Self::Offboard => Right::OnboardingWrite,
+        }
+    }
+}
+
+impl Right {
+    /// What it allows: who holds the right may do all of it.
+    #[must_use]
+    pub fn actions(self) -> &'static [Action] {
+        match self {
+            Self::SecretsRead => &[Action::Read],
+            Self::SecretsWrite => &[Action::Write, Action::Delete],
+            Self::OnboardingWrite => &[Action::Onboard, Action::Offboard],
+        }
+    }
+}
+
 /// The scope of a question, borrowed: empty team or app mean a wider scope.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -102,6 +142,30 @@ pub struct Target<'a> {
     pub team: &'a str,
     /// Application or empty.
     pub app: &'a str,
+}
+
+impl<'a> Target<'a> {
+    /// The Kubernetes namespace of the scope's object: `env`, or `env--team` for an application.
+    #[must_use]
+    pub fn namespace(&self) -> std::borrow::Cow<'a, str> {
+        if self.app.is_empty() { self.env.into() } else { format!("{}--{}", self.env, self.team).into() }
+    }
+
+    /// The name of the scope's object in that namespace.
+    #[must_use]
+    pub fn object_name(&self) -> &'a str {
+        match (self.team, self.app) {
+            ("", _) => "secrets",
+            (team, "") => team,
+            (_, app) => app,
+        }
+    }
+
+    /// `env/team/app`, with the empty parts.
+    #[must_use]
+    pub fn to_text(&self) -> Box<str> {
+        format!("{}/{}/{}", self.env, self.team, self.app).into()
+    }
 }
 
 impl<'a> From<&'a Location> for Target<'a> {
@@ -164,10 +228,10 @@ pub trait PermissionProvider: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// The answer, if it is known without waiting. Called on every request.
-    fn known(&self, subject: &Subject, right: Right, target: Target<'_>) -> Option<Decision>;
+    fn known(&self, subject: &Subject, action: Action, target: Target<'_>) -> Option<Decision>;
 
     /// The answer, with a network call if need be.
-    async fn ask(&self, subject: &Subject, right: Right, scope: &Scope) -> Result<Decision, AccessError>;
+    async fn ask(&self, subject: &Subject, action: Action, scope: &Scope) -> Result<Decision, AccessError>;
 
     /// The subject's grants, where the provider can list them.
     fn grants(&self, _subject: &Subject) -> Option<Vec<GrantView>> {
@@ -236,50 +300,96 @@ impl Access {
     /// # Errors
     /// [`Refused`]: there is no permit, so there is nothing to call the backend with.
     pub async fn read(&self, subject: &Subject, location: Location) -> Result<ReadPermit, Refused<Location>> {
-        match self.require(subject, Right::SecretsRead, Target::from(&location)).await {
+        match self.require(subject, Action::Read, Target::from(&location)).await {
             Ok(()) => Ok(ReadPermit::new(location, subject.clone())),
             Err(error) => Err(Refused { error, target: location }),
         }
     }
 
-    /// May `subject` put, rotate or delete this secret?
+    /// May `subject` put or rotate this secret?
     ///
     /// # Errors
     /// [`Refused`].
     pub async fn write(&self, subject: &Subject, location: Location) -> Result<WritePermit, Refused<Location>> {
-        match self.require(subject, Right::SecretsWrite, Target::from(&location)).await {
+        self.change(subject, Action::Write, location).await
+    }
+
+    /// May `subject` delete this secret?
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn delete(&self, subject: &Subject, location: Location) -> Result<WritePermit, Refused<Location>> {
+        self.change(subject, Action::Delete, location).await
+    }
+
+    async fn change(
+        &self,
+        subject: &Subject,
+        action: Action,
+        location: Location,
+    ) -> Result<WritePermit, Refused<Location>> {
+        match self.require(subject, action, Target::from(&location)).await {
             Ok(()) => Ok(WritePermit::new(location, subject.clone())),
             Err(error) => Err(Refused { error, target: location }),
         }
     }
 
-    /// May `subject` create, update or delete this scope?
+    /// May `subject` create or update this scope?
     ///
     /// # Errors
     /// [`Refused`].
     pub async fn onboard(&self, subject: &Subject, scope: Scope) -> Result<OnboardPermit, Refused<Scope>> {
-        match self.require(subject, Right::OnboardingWrite, Target::from(&scope)).await {
+        self.change_scope(subject, Action::Onboard, scope).await
+    }
+
+    /// May `subject` delete this scope?
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn offboard(&self, subject: &Subject, scope: Scope) -> Result<OnboardPermit, Refused<Scope>> {
+        self.change_scope(subject, Action::Offboard, scope).await
+    }
+
+    async fn change_scope(
+        &self,
+        subject: &Subject,
+        action: Action,
+        scope: Scope,
+    ) -> Result<OnboardPermit, Refused<Scope>> {
+        match self.require(subject, action, Target::from(&scope)).await {
             Ok(()) => Ok(OnboardPermit::new(scope, subject.clone())),
             Err(error) => Err(Refused { error, target: scope }),
         }
     }
 
-    /// The bare answer, for `whoami?scope=`.
+    /// Whether `subject` holds the whole right, for `whoami?scope=`.
     ///
     /// # Errors
-    /// [`AccessError::Unavailable`] or [`AccessError::NotAuthenticated`]; never [`AccessError::Denied`].
-    pub async fn decide(&self, subject: &Subject, right: Right, target: Target<'_>) -> Result<Decision, AccessError> {
-        if let Some(decision) = self.provider.known(subject, right, target) {
+    /// [`AccessError::Unavailable`] or [`AccessError::NotAuthenticated`].
+    pub async fn holds(&self, subject: &Subject, right: Right, target: Target<'_>) -> Result<bool, AccessError> {
+        for action in right.actions() {
+            match self.decide(subject, *action, target).await {
+                Ok(Decision::Allow) => {}
+                Ok(Decision::Deny) | Err(AccessError::Denied) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn decide(&self, subject: &Subject, action: Action, target: Target<'_>) -> Result<Decision, AccessError> {
+        if let Some(decision) = self.provider.known(subject, action, target) {
             return Ok(decision);
         }
         let scope = Scope::new(target.env, target.team, target.app).map_err(|_| AccessError::Denied)?;
-        self.provider.ask(subject, right, &scope).await
+        self.provider.ask(subject, action, &scope).await
     }
 
-    async fn require(&self, subject: &Subject, right: Right, target: Target<'_>) -> Result<(), AccessError> {
-        let decision = self.decide(subject, right, target).await;
+    async fn require(&self, subject: &Subject, action: Action, target: Target<'_>) -> Result<(), AccessError> {
+        let decision = self.decide(subject, action, target).await;
         let allowed = decision == Ok(Decision::Allow);
-        if let Some(counter) = self.counters.get(right as usize).and_then(|pair| pair.get(usize::from(!allowed))) {
+        let right = action.right() as usize;
+        if let Some(counter) = self.counters.get(right).and_then(|pair| pair.get(usize::from(!allowed))) {
             counter.inc();
         }
         if decision? == Decision::Allow { Ok(()) } else { Err(AccessError::Denied) }

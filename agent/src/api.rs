@@ -19,8 +19,9 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use tokio::time::Instant;
 
+use crate::identity::{Connected, Identity};
 use crate::metrics::RequestMetrics;
-use crate::operations::{Caller, Context, Operations};
+use crate::operations::{Context, Operations};
 use crate::peer::Peer;
 use crate::request_id::RequestIds;
 use crate::server::{Handler, InFlight, Refusal, RequestBody};
@@ -46,13 +47,10 @@ pub struct ApiLimits {
     pub answer_bytes: usize,
 }
 
-/// Decides which subject a socket peer is, or that it may not connect.
-pub type Identify = Box<dyn Fn(Peer) -> Option<crate::access::Subject> + Send + Sync>;
-
 /// The API on the socket.
 pub struct Api {
     operations: Arc<Operations>,
-    identify: Identify,
+    identity: Identity,
     about: About,
     limits: ApiLimits,
     in_flight: InFlight,
@@ -66,14 +64,14 @@ impl Api {
     #[must_use]
     pub fn new(
         operations: Arc<Operations>,
-        identify: Identify,
+        identity: Identity,
         about: About,
         limits: ApiLimits,
         in_flight: InFlight,
         request_ids: RequestIds,
     ) -> Self {
         let metrics = operations.metrics.requests();
-        Self { operations, identify, about, limits, in_flight, request_ids, routes: route::Routes::new(), metrics }
+        Self { operations, identity, about, limits, in_flight, request_ids, routes: route::Routes::new(), metrics }
     }
 
     async fn dispatch(
@@ -113,15 +111,15 @@ struct Call<'a> {
 }
 
 impl Handler for Api {
-    type Caller = Caller;
+    type Caller = Connected;
 
-    fn admit(&self, peer: Peer) -> Option<Caller> {
-        (self.identify)(peer).map(|subject| Caller::new(subject, peer))
+    fn admit(&self, peer: Peer) -> Option<Connected> {
+        self.identity.admit(peer)
     }
 
-    async fn handle(&self, caller: &Arc<Caller>, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn handle(&self, connected: &Arc<Connected>, request: Request<RequestBody>) -> Response<Full<Bytes>> {
         let began = Instant::now();
-        let context = Context { request: self.request_ids.next(), caller: Arc::clone(caller) };
+        let context = Context { request: self.request_ids.next(), caller: self.identity.caller(connected) };
         let mut operation = ApiOperation::Unrouted;
         let result = self.dispatch(&context, &mut operation, request).await;
         let mut response = result.unwrap_or_else(|error| error.into_response(&context.request));

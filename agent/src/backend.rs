@@ -5,15 +5,19 @@
 
 pub mod deadline;
 pub mod embedded;
-
+pub mod kubernetes;
 pub mod observed;
+pub mod plan;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
-use crate::id::{Checksum, Slot};
+use crate::clock::Moment;
+use crate::id::{Checksum, Scope, Slot};
 use crate::secret::SecretValue;
 use crate::slots::{OnboardRequest, OnboardedItem};
 
@@ -58,7 +62,39 @@ pub struct Fetched {
     pub value: SecretValue,
     /// Its fingerprint.
     pub checksum: Checksum,
+    /// Since when it is known to be so, where that is not when it was asked for.
+    pub as_of: Option<Moment>,
+    /// The watch that tells of changes, where the backend has such a thing.
+    pub watch: Option<Arc<WatchHealth>>,
 }
+
+impl Fetched {
+    /// A value that was read just now.
+    #[must_use]
+    pub fn now(value: SecretValue, checksum: Checksum) -> Self {
+        Self { value, checksum, as_of: None, watch: None }
+    }
+}
+
+/// Whether a watch is at work: shared with everybody who has taken a value under it.
+#[derive(Debug, Default)]
+pub struct WatchHealth(AtomicBool);
+
+impl WatchHealth {
+    /// Whether changes would be heard of.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Says whether they would.
+    pub fn set(&self, live: bool) {
+        self.0.store(live, Ordering::Release);
+    }
+}
+
+/// Told of each scope that has changed under the backend, by whomever.
+pub type Changed = Arc<dyn Fn(&Scope) + Send + Sync>;
 
 /// What a write demands of the current value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,6 +157,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A cheap call that shows whether the backend answers.
     async fn probe(&self) -> Result<(), BackendError>;
+
+    /// Takes who is to be told of changes, where the backend hears of them. Called once, before anything else.
+    fn on_change(&self, _changed: Changed) {}
 }
 
 /// What can go wrong behind the backend; `api::problem` gives each its HTTP status in an exhaustive match.
@@ -143,6 +182,21 @@ pub enum BackendError {
     /// The value cannot be stored: no flat object for a map slot, or an entry that is not allowed in one.
     #[error("the value does not fit the slot")]
     InvalidValue,
+    /// The backend's admission rules refuse the change.
+    #[error("the cluster's admission rules refused the change; ask who runs them")]
+    Rejected,
+    /// The object was made unchangeable by somebody.
+    #[error("the scope's Secret is immutable; delete the scope and onboard it again")]
+    Immutable,
+    /// There is no place for the scope.
+    #[error("the scope's namespace does not exist; create it, or set backend.kubernetes.createNamespaces")]
+    NamespaceMissing,
+    /// The object or its namespace is being deleted.
+    #[error("the scope's Secret or its namespace is being deleted; try again once it is gone")]
+    Terminating {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Larger than the backend or our limit takes.
     #[error("the stored object would be larger than the limit")]
     TooLarge,

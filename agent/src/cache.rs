@@ -222,6 +222,11 @@ impl Cache {
         self.inner.backend.offboard(permit).await
     }
 
+    /// Forgets what is known of a scope's secrets: the backend has heard that it changed.
+    pub fn scope_changed(&self, scope: &Scope) {
+        drop(self.inner.invalidate_scope(scope));
+    }
+
     /// The figures for `/status`.
     #[must_use]
     pub fn counters(&self) -> Counters {

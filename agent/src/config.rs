@@ -1,5 +1,7 @@
 //! The configuration: one YAML text, checked as a whole before anything is opened; all problems in one report (N1).
 
+mod access;
+mod backend;
 mod document;
 mod keys;
 mod limits;
@@ -11,6 +13,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +31,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where values live.
     pub backend: BackendConfig,
+    /// Who calls.
+    pub identity: IdentityConfig,
     /// Who decides.
     pub permissions: Permissions,
     /// What is kept in memory.
@@ -50,7 +55,7 @@ pub struct Listen {
     pub socket: PathBuf,
     /// Group of directory and socket.
     pub group: Option<u32>,
-    /// Who may connect.
+    /// Who may connect; with identity pod, none means everybody who has the mount.
     pub allow_uids: Vec<u32>,
     /// Probes and metrics; none turns them off.
     pub admin: Option<AdminAddress>,
@@ -58,9 +63,11 @@ pub struct Listen {
 
 /// `backend`
 #[derive(Clone, Debug)]
-pub struct BackendConfig {
-    /// The only kind of this version.
-    pub embedded: EmbeddedConfig,
+pub enum BackendConfig {
+    /// One sealed file.
+    Embedded(EmbeddedConfig),
+    /// Kubernetes Secrets.
+    Kubernetes(KubernetesConfig),
 }
 
 /// `backend.embedded`
@@ -72,11 +79,50 @@ pub struct EmbeddedConfig {
     pub key_file: PathBuf,
 }
 
-/// `permissions`
+/// `backend.kubernetes`
 #[derive(Clone, Debug)]
-pub struct Permissions {
-    /// The grants; none in development mode, where the own uid may do everything.
-    pub file: Option<PathBuf>,
+pub struct KubernetesConfig {
+    /// The name of the environment's label; empty for none.
+    pub environment: String,
+    /// The name of the team's.
+    pub team: String,
+    /// The name of the application's.
+    pub application: String,
+    /// Labels with the same value on each Secret.
+    pub fixed_labels: BTreeMap<String, String>,
+    /// The finalizer; empty for none.
+    pub finalizer: String,
+    /// Whether onboarding makes a missing namespace.
+    pub create_namespaces: bool,
+}
+
+/// `identity`
+#[derive(Clone, Debug)]
+pub struct IdentityConfig {
+    /// How callers are told apart.
+    pub kind: IdentityKind,
+    /// Where the pod's token for the API server is.
+    pub token_dir: PathBuf,
+}
+
+/// How callers are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityKind {
+    /// All are the pod.
+    Pod,
+    /// Each is its uid.
+    Uid,
+}
+
+/// `permissions`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permissions {
+    /// Development mode: the own uid may do everything.
+    Development,
+    /// A file of grants.
+    File(PathBuf),
+    /// Kubernetes RBAC.
+    Kubernetes,
 }
 
 /// `cache`
@@ -204,8 +250,9 @@ impl Config {
                 allow_uids: vec![nix::unistd::geteuid().as_raw()],
                 admin: Some(admin.unwrap_or(beside)),
             },
-            backend: BackendConfig { embedded: EmbeddedConfig { file, key_file: state.join("store.key") } },
-            permissions: Permissions { file: None },
+            backend: BackendConfig::Embedded(EmbeddedConfig { file, key_file: state.join("store.key") }),
+            identity: IdentityConfig { kind: IdentityKind::Uid, token_dir: PathBuf::new() },
+            permissions: Permissions::Development,
             cache: keys::cache(&mut reader),
             secrets: secrets::read(&mut reader),
             audit: AuditConfig {

@@ -15,33 +15,17 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::access::rate::RateLimiter;
-use crate::access::{Access, AccessError, Subject};
-use crate::audit::{Audit, AuditCaller, AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
+use crate::access::{Access, AccessError, OnboardPermit, ReadPermit, Refused, WritePermit};
+use crate::audit::{Audit, AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
 use crate::cache::{Cache, Served, Source};
-use crate::id::Location;
+use crate::id::{Location, Scope};
+use crate::identity::Caller;
 use crate::metrics::Metrics;
-use crate::peer::Peer;
 use crate::request_id::RequestId;
 use crate::slots::{Catalogue, Generator};
 
 pub use error::OperationError;
 pub use writes::{PutValue, Rotated, guard};
-
-/// Who is on the other end of a connection, settled once when it was accepted.
-pub struct Caller {
-    /// The subject that permissions are decided for.
-    pub subject: Subject,
-    /// Subject and socket peer, for the record.
-    pub audit: AuditCaller,
-}
-
-impl Caller {
-    /// `subject` at the other end of a connection, as process `peer`.
-    #[must_use]
-    pub fn new(subject: Subject, peer: Peer) -> Self {
-        Self { audit: AuditCaller::new(Some(&subject), None, peer), subject }
-    }
-}
 
 /// One request: its id and its caller.
 #[derive(Clone)]
@@ -123,7 +107,8 @@ impl Operations {
         target: Refusal<'_>,
         tokens: u32,
     ) -> Result<(), OperationError> {
-        let Err(retry) = self.rate.take(&context.caller.subject, tokens) else { return Ok(()) };
+        let Ok(subject) = context.caller.subject() else { return Ok(()) };
+        let Err(retry) = self.rate.take(subject, tokens) else { return Ok(()) };
         let record = Record {
             decision: AuditDecision::Allow,
             reason: Reason::RateLimited,
@@ -135,11 +120,47 @@ impl Operations {
     }
 }
 
+/// Permits for the caller of a request. Who has no identity has no permit.
+impl Operations {
+    async fn may_read(&self, context: &Context, location: Location) -> Result<ReadPermit, Refused<Location>> {
+        match context.caller.subject() {
+            Ok(subject) => self.access.read(subject, location).await,
+            Err(error) => Err(Refused { error, target: location }),
+        }
+    }
+
+    async fn may_change(
+        &self,
+        context: &Context,
+        operation: Operation,
+        location: Location,
+    ) -> Result<WritePermit, Refused<Location>> {
+        match context.caller.subject() {
+            Ok(subject) if operation == Operation::Delete => self.access.delete(subject, location).await,
+            Ok(subject) => self.access.write(subject, location).await,
+            Err(error) => Err(Refused { error, target: location }),
+        }
+    }
+
+    async fn may_onboard(
+        &self,
+        context: &Context,
+        operation: Operation,
+        scope: Scope,
+    ) -> Result<OnboardPermit, Refused<Scope>> {
+        match context.caller.subject() {
+            Ok(subject) if operation == Operation::Offboard => self.access.offboard(subject, scope).await,
+            Ok(subject) => self.access.onboard(subject, scope).await,
+            Err(error) => Err(Refused { error, target: scope }),
+        }
+    }
+}
+
 /// What a request that was refused, or is about to begin, is for.
 #[derive(Clone, Copy)]
 enum Refusal<'a> {
     Secrets(&'a [&'a Location]),
-    Scope(&'a crate::id::Scope),
+    Scope(&'a Scope),
 }
 
 impl<'a> Refusal<'a> {

@@ -9,19 +9,15 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::file::{DevGrants, FileGrants};
 use crate::access::rate::{RateLimiter, RateSettings};
-use crate::access::{Access, AccessMetrics, PermissionProvider, Subject};
+use crate::access::{Access, AccessMetrics};
 use crate::admin::{AdminListener, AdminState};
-use crate::api::{About, Api, Identify};
+use crate::api::{About, Api};
 use crate::audit::{Audit, AuditMetrics};
-use crate::backend::deadline::Deadlines;
-use crate::backend::embedded::{Embedded, EmbeddedSettings};
-use crate::backend::observed::Observed;
-use crate::backend::{Backend, BackendKind};
 use crate::cache::{Cache, CacheMetrics};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::kubernetes::Address;
 use crate::listener::{self, ListenSettings};
 use crate::metrics::{Metrics, ProcessCollector};
 use crate::operations::Operations;
@@ -30,6 +26,7 @@ use crate::server::{self, InFlight, ServerMetrics};
 use crate::shutdown::Signals;
 
 mod settings;
+mod sources;
 
 /// What a start has to say for itself.
 pub struct Started {
@@ -37,11 +34,12 @@ pub struct Started {
     pub socket: PathBuf,
 }
 
-/// Runs an agent until a signal ends it. `started` is called once the socket answers.
+/// Runs an agent until a signal ends it. `address` is the API server's, should it be needed; `started` is called once the
+/// socket answers.
 ///
 /// # Errors
 /// Whatever kept it from starting, with the key to change and the way out.
-pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Result<()> {
+pub async fn agent(config: Config, address: Address, started: impl FnOnce(&Started)) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let signals = Signals::install(stop.clone()).context("cannot listen for signals")?;
@@ -54,7 +52,8 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     audit_metrics.register(families);
     let audit = Audit::open(settings::audit(&config)?, audit_metrics)?;
 
-    let (provider, grants) = permissions(&config)?;
+    let api_server = sources::api_server(&config, &address)?;
+    let (provider, grants) = sources::permissions(&config, api_server.as_ref())?;
     let access_metrics = AccessMetrics::default();
     access_metrics.register(families);
     let access = Access::counted(provider, &access_metrics);
@@ -62,8 +61,12 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     let metrics = Metrics::default();
     metrics.register(families);
     let up = Arc::new(AtomicBool::new(true));
-    let backend = backend(&config, &metrics, &up, &tasks)?;
-    backend.probe().await.context("the backend does not answer")?;
+    let backend = sources::backend(&config, api_server.as_ref(), &metrics, &up, &tasks, &stop)?;
+    let kind = backend.kind();
+    if api_server.is_none() {
+        // One that is reached over the network may come up later than we do: it is told by `/status` and by each call.
+        backend.probe().await.context("the backend does not answer")?;
+    }
 
     let cache_metrics = CacheMetrics::default();
     cache_metrics.register(families);
@@ -71,7 +74,11 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
         let tasks = tasks.clone();
         Arc::new(move |work| drop(tasks.spawn(work)))
     };
-    let cache = Cache::new(settings::cache(&config), Clock::Boot, backend, spawner, cache_metrics);
+    let cache = Cache::new(settings::cache(&config), Clock::Boot, Arc::clone(&backend), spawner, cache_metrics);
+    backend.on_change({
+        let cache = cache.clone();
+        Arc::new(move |scope| cache.scope_changed(scope))
+    });
 
     let operations = Arc::new(Operations {
         access,
@@ -91,11 +98,12 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     let server_metrics = ServerMetrics::default();
     server_metrics.register(families);
 
+    let (identity, mut identified) = sources::identify(&config, api_server.as_ref(), &tasks, &stop);
     let in_flight = InFlight::new(settings::usize_of(config.limits.in_flight_bytes));
     let api = Api::new(
         operations,
-        identify(&config),
-        About { backend: BackendKind::Embedded, backend_up: up, warnings: warnings(&config) },
+        identity,
+        About { backend: kind, backend_up: up, warnings: warnings(&config) },
         settings::api(&config),
         in_flight.clone(),
         RequestIds::new().map_err(|_| anyhow::anyhow!("the system's random source failed"))?,
@@ -104,22 +112,8 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
         tracing::warn!("{warning}");
     }
 
-    let admin_tasks = TaskTracker::new();
-    let admin_stop = CancellationToken::new();
     let serving = Arc::new(AtomicBool::new(false));
-    if let Some(address) = &config.listen.admin {
-        let state = Arc::new(AdminState {
-            registry,
-            draining: stop.clone(),
-            ready: {
-                let serving = Arc::clone(&serving);
-                Box::new(move || serving.load(Ordering::Relaxed))
-            },
-        });
-        let listener = AdminListener::bind(address).await?;
-        admin_tasks.spawn(listener.serve(state, admin_tasks.clone(), admin_stop.clone()));
-    }
-
+    let admin = Admin::start(&config, registry, &stop, &serving).await?;
     let on_hangup = {
         let audit = audit.clone();
         move || {
@@ -137,11 +131,11 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
         server::serve(socket, settings::server(&config), Arc::new(api), in_flight, tasks.clone(), stop, server_metrics);
     let served = tokio::select! {
         served = serve => served.map_err(anyhow::Error::from),
+        refused = &mut identified => Err(refused),
         aborted = signals.run(on_hangup) => Err(anyhow::Error::from(aborted)),
     };
-    admin_stop.cancel();
     tasks.close();
-    admin_tasks.close();
+    admin.stop();
     if served.is_ok() {
         // Requests whose callers hung up still end with their outcome on record; the drain's deadline has bounded them.
         let rest = tokio::time::timeout(config.limits.request_timeout, tasks.wait());
@@ -153,38 +147,36 @@ pub async fn agent(config: Config, started: impl FnOnce(&Started)) -> anyhow::Re
     served
 }
 
-type Provider = (Arc<dyn PermissionProvider>, Option<Arc<FileGrants>>);
+/// The admin listener while it runs.
+struct Admin {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
 
-fn permissions(config: &Config) -> anyhow::Result<Provider> {
-    match &config.permissions.file {
-        Some(file) => {
-            let grants = Arc::new(FileGrants::load(file)?);
-            Ok((Arc::clone(&grants) as Arc<dyn PermissionProvider>, Some(grants)))
-        }
-        None => {
-            let own = Subject::from_uid(nix::unistd::geteuid().as_raw())
-                .context("a uid without a name of its own cannot run --dev: 65534 stands for every unmapped uid")?;
-            Ok((Arc::new(DevGrants::new(own)), None))
-        }
+impl Admin {
+    async fn start(
+        config: &Config,
+        registry: Registry,
+        draining: &CancellationToken,
+        serving: &Arc<AtomicBool>,
+    ) -> anyhow::Result<Self> {
+        let admin = Self { tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        let Some(address) = &config.listen.admin else { return Ok(admin) };
+        let serving = Arc::clone(serving);
+        let state = AdminState {
+            registry,
+            draining: draining.clone(),
+            ready: Box::new(move || serving.load(Ordering::Relaxed)),
+        };
+        let listener = AdminListener::bind(address).await?;
+        admin.tasks.spawn(listener.serve(Arc::new(state), admin.tasks.clone(), admin.stop.clone()));
+        Ok(admin)
     }
-}
 
-fn backend(
-    config: &Config,
-    metrics: &Metrics,
-    up: &Arc<AtomicBool>,
-    tasks: &TaskTracker,
-) -> anyhow::Result<Arc<dyn Backend>> {
-    let catalogue = Arc::new(config.secrets.catalogue.clone());
-    let settings: EmbeddedSettings = settings::embedded(config);
-    let store = Embedded::open(settings, catalogue, config.secrets.generator.clone())?;
-    let observed = Observed::new(Arc::new(store), metrics.clone(), Arc::clone(up));
-    Ok(Arc::new(Deadlines::new(Arc::new(observed), settings::deadlines(config), tasks.clone())))
-}
-
-fn identify(config: &Config) -> Identify {
-    let allowed = config.listen.allow_uids.clone();
-    Box::new(move |peer| if allowed.contains(&peer.uid) { Subject::from_uid(peer.uid) } else { None })
+    fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+    }
 }
 
 fn rate(config: &Config) -> RateSettings {

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cloakroom_agent::access::rate::{RateLimiter, RateSettings};
-use cloakroom_agent::access::{Access, AccessError, Decision, PermissionProvider, Right, Subject, Target};
+use cloakroom_agent::access::{Access, AccessError, Action, Decision, PermissionProvider, Subject, Target};
 use cloakroom_agent::audit::{Audit, AuditMetrics, AuditSettings, SinkTarget};
 use cloakroom_agent::backend::deadline::{DeadlineSettings, Deadlines};
 use cloakroom_agent::backend::{Backend as _, BackendError, Freshness, Guard, Put};
 use cloakroom_agent::cache::{Cache, CacheMetrics, CacheSettings};
 use cloakroom_agent::clock::Clock;
 use cloakroom_agent::id::{Scope, SecretId};
+use cloakroom_agent::identity::Caller;
 use cloakroom_agent::metrics::Metrics;
-use cloakroom_agent::operations::{Caller, Context, OperationError, Operations, PutValue};
+use cloakroom_agent::operations::{Context, OperationError, Operations, PutValue};
 use cloakroom_agent::peer::Peer;
 use cloakroom_agent::request_id::RequestIds;
 use cloakroom_agent::secret::SecretValue;
@@ -36,11 +37,11 @@ impl PermissionProvider for OnlyOne {
         "one"
     }
 
-    fn known(&self, subject: &Subject, _: Right, _: Target<'_>) -> Option<Decision> {
+    fn known(&self, subject: &Subject, _: Action, _: Target<'_>) -> Option<Decision> {
         Some(if subject.as_str() == format!("uid:{ALLOWED}") { Decision::Allow } else { Decision::Deny })
     }
 
-    async fn ask(&self, _: &Subject, _: Right, _: &Scope) -> Result<Decision, AccessError> {
+    async fn ask(&self, _: &Subject, _: Action, _: &Scope) -> Result<Decision, AccessError> {
         Err(AccessError::Unavailable)
     }
 }
@@ -102,7 +103,7 @@ impl Bench {
 
     fn context(&self, uid: u32) -> Context {
         let peer = Peer { uid, gid: uid, pid: None };
-        let caller = Arc::new(Caller::new(Subject::from_uid(uid).unwrap(), peer));
+        let caller = Arc::new(Caller::new(Ok(Subject::from_uid(uid).unwrap()), None, peer));
         Context { request: self.requests.next(), caller }
     }
 

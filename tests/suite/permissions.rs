@@ -309,9 +309,9 @@ fn n13_no_uid_that_stands_for_many_is_a_subject_and_each_has_one_spelling() {
 fn n1_the_development_mode_allows_its_own_uid_and_no_other() {
     let grants = DevGrants::new(Subject::from_uid(1).unwrap());
     let target = Target { env: "poc", team: "", app: "" };
-    for right in Right::ALL {
-        assert_eq!(grants.known(&Subject::from_uid(1).unwrap(), right, target), Some(Decision::Allow));
-        assert_eq!(grants.known(&Subject::from_uid(2).unwrap(), right, target), Some(Decision::Deny));
+    for action in Right::ALL.into_iter().flat_map(Right::actions).copied() {
+        assert_eq!(grants.known(&Subject::from_uid(1).unwrap(), action, target), Some(Decision::Allow));
+        assert_eq!(grants.known(&Subject::from_uid(2).unwrap(), action, target), Some(Decision::Deny));
     }
     assert_eq!(grants.grants(&Subject::from_uid(2).unwrap()).unwrap().len(), 0);
 }

@@ -17,6 +17,10 @@ const START: Duration = Duration::from_secs(20);
 pub struct Options {
     /// The text of the grants file.
     pub grants: String,
+    /// The blocks backend, identity and permissions; the embedded store, uids and the grants file by default.
+    pub sources: Option<String>,
+    /// Variables of the environment, which is empty otherwise.
+    pub environment: Vec<(String, String)>,
     /// Blocks appended to the configuration, such as `cache: {ttl: 0s}`.
     pub extra: String,
     /// The audit sink; a file in the agent's directory by default.
@@ -37,6 +41,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             grants: grant_everything(own_uid()),
+            sources: None,
+            environment: Vec::new(),
             extra: String::new(),
             audit_file: None,
             uid: None,
@@ -237,6 +243,7 @@ fn spawn(directory: &Path, options: &Options) -> Child {
         .arg(directory.join("cloakroom.yaml"))
         .env_clear()
         .env("CLOAKROOM_LOG", options.log)
+        .envs(options.environment.clone())
         .stdin(Stdio::null())
         .stdout(fs::File::create(directory.join("stdout")).unwrap())
         .stderr(fs::OpenOptions::new().create(true).append(true).open(directory.join("stderr")).unwrap());
@@ -251,18 +258,24 @@ fn write_inputs(directory: &Path, options: &Options, uid: u32) {
     let path = |name: &str| directory.join(name).display().to_string();
     let audit = options.audit_file.as_ref().map_or_else(|| path("audit.jsonl"), |file| file.display().to_string());
     let uids: Vec<String> = std::iter::once(uid).chain(options.allow_uids.clone()).map(|uid| uid.to_string()).collect();
+    let on_a_single_host = || {
+        format!(
+            "backend: {{kind: embedded, embedded: {{file: {}, keyFile: {}}}}}\n\
+             identity: {{kind: uid}}\n\
+             permissions: {{kind: file, file: {}}}",
+            path("store.redb"),
+            path("store.key"),
+            path("grants.yaml"),
+        )
+    };
+    let sources = options.sources.clone().unwrap_or_else(on_a_single_host);
     let config = format!(
         "listen: {{socket: {}, allowUids: [{}], admin: \"unix:{}\"}}\n\
-         backend: {{kind: embedded, embedded: {{file: {}, keyFile: {}}}}}\n\
-         identity: {{kind: uid}}\n\
-         permissions: {{kind: file, file: {}}}\n\
+         {sources}\n\
          audit: {{sink: file, file: {audit}}}\n{}\n",
         path("run/agent.sock"),
         uids.join(", "),
         path("run/admin.sock"),
-        path("store.redb"),
-        path("store.key"),
-        path("grants.yaml"),
         options.extra,
     );
     fs::write(directory.join("cloakroom.yaml"), config).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cloakroom_agent::access::{
-    Access, AccessError, Decision, OnboardPermit, PermissionProvider, ReadPermit, Right, Subject, Target, WritePermit,
+    Access, AccessError, Action, Decision, OnboardPermit, PermissionProvider, ReadPermit, Subject, Target, WritePermit,
 };
 use cloakroom_agent::backend::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
 use cloakroom_agent::id::{Checksum, Fingerprinter, Location, Scope, SecretId};
@@ -140,7 +140,7 @@ impl Backend for Scripted {
             let text = state.values.get(permit.location().as_str()).ok_or(BackendError::Absent)?;
             let value = SecretValue::new(text.clone());
             let checksum = Fingerprinter::Sha256.checksum(permit.location(), &value);
-            Ok(Fetched { value, checksum })
+            Ok(Fetched::now(value, checksum))
         };
         let results = permits.iter().map(|permit| fault.map_or_else(|| read(permit), Err)).collect();
         let panics = self.state.lock().unwrap().panics;
@@ -198,11 +198,11 @@ impl PermissionProvider for AllowAll {
         "all"
     }
 
-    fn known(&self, _: &Subject, _: Right, _: Target<'_>) -> Option<Decision> {
+    fn known(&self, _: &Subject, _: Action, _: Target<'_>) -> Option<Decision> {
         Some(Decision::Allow)
     }
 
-    async fn ask(&self, _: &Subject, _: Right, _: &Scope) -> Result<Decision, AccessError> {
+    async fn ask(&self, _: &Subject, _: Action, _: &Scope) -> Result<Decision, AccessError> {
         Ok(Decision::Allow)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloakroom_agent::access::{
-    Access, AccessError, Decision, OnboardPermit, PermissionProvider, ReadPermit, Right, Subject, Target, WritePermit,
+    Access, AccessError, Action, Decision, OnboardPermit, PermissionProvider, ReadPermit, Subject, Target, WritePermit,
 };
 use cloakroom_agent::backend::{Backend, BackendError, Freshness, Guard, Put, Written};
 use cloakroom_agent::id::{Checksum, Location, Scope, SecretId, Slot};
@@ -85,12 +85,12 @@ impl PermissionProvider for TwoSubjects {
         "conformance"
     }
 
-    fn known(&self, subject: &Subject, right: Right, _: Target<'_>) -> Option<Decision> {
-        let allowed = subject.as_str() == "uid:1" || right == Right::SecretsRead;
+    fn known(&self, subject: &Subject, action: Action, _: Target<'_>) -> Option<Decision> {
+        let allowed = subject.as_str() == "uid:1" || action == Action::Read;
         Some(if allowed { Decision::Allow } else { Decision::Deny })
     }
 
-    async fn ask(&self, _: &Subject, _: Right, _: &Scope) -> Result<Decision, AccessError> {
+    async fn ask(&self, _: &Subject, _: Action, _: &Scope) -> Result<Decision, AccessError> {
         Err(AccessError::Unavailable)
     }
 }

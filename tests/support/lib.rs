@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod backend;
 pub mod canary;
+pub mod cluster;
 pub mod conformance;
 pub mod explorer;
 pub mod wire;

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 
-use super::{AccessError, Decision, GrantView, PermissionProvider, Right, Subject, Target};
+use super::{AccessError, Action, Decision, GrantView, PermissionProvider, Right, Subject, Target};
 use crate::id::{Scope, ScopePattern};
 pub use table::{GrantTable, GrantsProblems};
 use watch::Watch;
@@ -129,13 +129,13 @@ impl PermissionProvider for FileGrants {
         "file"
     }
 
-    fn known(&self, subject: &Subject, right: Right, target: Target<'_>) -> Option<Decision> {
+    fn known(&self, subject: &Subject, action: Action, target: Target<'_>) -> Option<Decision> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        Some(state.table.decide(subject, right, target))
+        Some(state.table.decide(subject, action.right(), target))
     }
 
-    async fn ask(&self, subject: &Subject, right: Right, scope: &Scope) -> Result<Decision, AccessError> {
-        self.known(subject, right, Target::from(scope)).ok_or(AccessError::Unavailable)
+    async fn ask(&self, subject: &Subject, action: Action, scope: &Scope) -> Result<Decision, AccessError> {
+        self.known(subject, action, Target::from(scope)).ok_or(AccessError::Unavailable)
     }
 
     fn grants(&self, subject: &Subject) -> Option<Vec<GrantView>> {
@@ -167,12 +167,12 @@ impl PermissionProvider for DevGrants {
         "dev"
     }
 
-    fn known(&self, subject: &Subject, _right: Right, _target: Target<'_>) -> Option<Decision> {
+    fn known(&self, subject: &Subject, _action: Action, _target: Target<'_>) -> Option<Decision> {
         Some(if *subject == self.subject { Decision::Allow } else { Decision::Deny })
     }
 
-    async fn ask(&self, subject: &Subject, right: Right, scope: &Scope) -> Result<Decision, AccessError> {
-        self.known(subject, right, Target::from(scope)).ok_or(AccessError::Unavailable)
+    async fn ask(&self, subject: &Subject, action: Action, scope: &Scope) -> Result<Decision, AccessError> {
+        self.known(subject, action, Target::from(scope)).ok_or(AccessError::Unavailable)
     }
 
     fn grants(&self, subject: &Subject) -> Option<Vec<GrantView>> {

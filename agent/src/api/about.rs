@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::StatusCode;
 
 use super::{ApiError, ApiResult, Call, answer, request};
-use crate::access::{AccessError, Decision, Right, Target};
+use crate::access::{Right, Target};
 use crate::backend::BackendKind;
 use crate::id::Scope;
 use crate::operations::OperationError;
@@ -24,10 +24,11 @@ pub struct About {
 impl Call<'_> {
     pub(super) async fn whoami(self) -> ApiResult {
         let access = &self.api.operations.access;
-        let subject = &self.context.caller.subject;
+        let caller = &self.context.caller;
+        let subject = caller.subject().map_err(OperationError::Access)?;
         let mut answer = serde_json::json!({
             "subject": subject.as_str(),
-            "pod": null,
+            "pod": caller.pod,
             "provider": access.provider().name(),
         });
         let members = answer.as_object_mut().ok_or_else(ApiError::internal)?;
@@ -50,13 +51,9 @@ impl Call<'_> {
     async fn rights(&self, scope: &Scope) -> Result<serde_json::Value, ApiError> {
         let mut rights = serde_json::Map::new();
         for right in Right::ALL {
-            let decision =
-                self.api.operations.access.decide(&self.context.caller.subject, right, Target::from(scope)).await;
-            let allowed = match decision {
-                Ok(decision) => decision == Decision::Allow,
-                Err(AccessError::Denied) => false,
-                Err(error) => return Err(OperationError::Access(error).into()),
-            };
+            let subject = self.context.caller.subject().map_err(OperationError::Access)?;
+            let held = self.api.operations.access.holds(subject, right, Target::from(scope)).await;
+            let allowed = held.map_err(OperationError::Access)?;
             rights.insert(right.as_str().to_owned(), allowed.into());
         }
         Ok(rights.into())
@@ -69,6 +66,7 @@ impl Call<'_> {
         let counters = operations.cache.counters();
         let mut warnings = about.warnings.clone();
         warnings.extend(operations.access.provider().warning());
+        warnings.extend(self.api.identity.warning());
         answer::json(
             StatusCode::OK,
             &serde_json::json!({

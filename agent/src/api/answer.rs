@@ -163,7 +163,10 @@ fn describe(headers: &mut HeaderMap, all: &[Served], tag: HeaderValue) {
     headers.insert(header::AGE, HeaderValue::from(age));
     let Some(slowest) = all.iter().max_by_key(|served| rank(served.source)) else { return };
     let status = match slowest.source {
-        Source::Cache => hit(slowest.ttl_left.as_secs()),
+        Source::Cache => hit(slowest.ttl_left.as_secs(), slowest.entry.is_unwatched()),
+        Source::Backend if slowest.stored && slowest.entry.is_unwatched() => {
+            HeaderValue::from_static("cloakroom; fwd=miss; stored; detail=watch-broken")
+        }
         Source::Backend if slowest.stored => HeaderValue::from_static("cloakroom; fwd=miss; stored"),
         Source::Backend => HeaderValue::from_static("cloakroom; fwd=miss"),
         Source::Stale => HeaderValue::from_static("cloakroom; fwd=stale; detail=stale-if-error"),
@@ -171,15 +174,18 @@ fn describe(headers: &mut HeaderMap, all: &[Served], tag: HeaderValue) {
     headers.insert(&CACHE_STATUS, status);
 }
 
-/// `cloakroom; hit; ttl=N`
-fn hit(ttl: u64) -> HeaderValue {
+/// `cloakroom; hit; ttl=N`, and where no watch tells of changes, that.
+fn hit(ttl: u64, unwatched: bool) -> HeaderValue {
     const PREFIX: &[u8] = b"cloakroom; hit; ttl=";
+    const DETAIL: &[u8] = b"; detail=watch-broken";
     let mut number = itoa::Buffer::new();
     let digits = number.format(ttl).as_bytes();
-    let mut text = [0_u8; PREFIX.len() + 20];
-    let written = PREFIX.iter().chain(digits);
+    let detail = if unwatched { DETAIL } else { &[] };
+    let mut text = [0_u8; PREFIX.len() + 20 + DETAIL.len()];
+    let written = PREFIX.iter().chain(digits).chain(detail);
     text.iter_mut().zip(written).for_each(|(place, byte)| *place = *byte);
-    let value = text.get(..PREFIX.len() + digits.len()).and_then(|text| HeaderValue::from_bytes(text).ok());
+    let length = PREFIX.len() + digits.len() + detail.len();
+    let value = text.get(..length).and_then(|text| HeaderValue::from_bytes(text).ok());
     value.unwrap_or(HeaderValue::from_static("cloakroom; hit"))
 }
 

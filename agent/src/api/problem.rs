@@ -43,8 +43,14 @@ pub enum Code {
     NotAcceptable,
     /// 408
     BodyTooSlow,
+    /// 403: the cluster's admission rules.
+    Rejected,
+    /// 404: the namespace of a scope.
+    NamespaceMissing,
     /// 409
     ChecksumDiffers,
+    /// 409: the stored object cannot be changed.
+    Immutable,
     /// 413
     TooLarge,
     /// 415
@@ -318,6 +324,9 @@ impl From<BackendError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, Code::NotFound, "no such secret or scope")
             }
             BackendError::Denied => Self::new(StatusCode::FORBIDDEN, Code::Denied, text),
+            BackendError::Rejected => Self::new(StatusCode::FORBIDDEN, Code::Rejected, text),
+            BackendError::NamespaceMissing => Self::new(StatusCode::NOT_FOUND, Code::NamespaceMissing, text),
+            BackendError::Immutable => Self::new(StatusCode::CONFLICT, Code::Immutable, text),
             BackendError::ChecksumDiffers => Self::new(StatusCode::CONFLICT, Code::ChecksumDiffers, text),
             BackendError::InvalidValue => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -328,7 +337,7 @@ impl From<BackendError> for ApiError {
             BackendError::Contention => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Contention, text).retry(Duration::from_secs(1))
             }
-            BackendError::Unavailable { retry_after } => {
+            BackendError::Unavailable { retry_after } | BackendError::Terminating { retry_after } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::BackendUnavailable, text).retry(retry_after)
             }
             BackendError::Misbehaved | BackendError::Unreadable => {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
+use super::{Backend, BackendError, BackendKind, Changed, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
 use crate::slots::{OnboardRequest, OnboardedItem};
 
@@ -97,5 +97,9 @@ impl Backend for Deadlines {
             Ok(result) => result,
             Err(_elapsed) => Err(BackendError::Unavailable { retry_after: RETRY_AFTER }),
         }
+    }
+
+    fn on_change(&self, changed: Changed) {
+        self.inner.on_change(changed);
     }
 }

@@ -22,10 +22,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 
+use super::plan::{self, Rules};
 use super::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
 use crate::id::{Fingerprinter, Location};
-use crate::slots::{Catalogue, Generator, MapSlot, OnboardRequest, OnboardedItem};
+use crate::slots::{Catalogue, Generator, OnboardRequest, OnboardedItem};
 
 pub use key::KeyError;
 pub use open::OpenError;
@@ -79,6 +80,10 @@ impl Store {
         database.as_ref().map(Arc::clone).ok_or(BackendError::Unavailable { retry_after: RETRY_AFTER })
     }
 
+    fn rules(&self) -> Rules<'_> {
+        Rules { catalogue: &self.catalogue, generator: &self.generator, slot_bytes_max: self.settings.slot_bytes_max }
+    }
+
     fn set_database(&self, database: Option<Arc<Database>>) {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = database;
     }
@@ -93,15 +98,9 @@ impl Store {
             return Err(if known { BackendError::Absent } else { BackendError::ScopeMissing });
         };
         let slot = self.sealer.open(location.slot_text(), record.value())?;
-        let value = match location.sub_key() {
-            None => slot,
-            Some(key) => {
-                let map = MapSlot::read(slot.expose()).map_err(|_| BackendError::Unreadable)?;
-                map.get(key).ok_or(BackendError::Absent)?
-            }
-        };
+        let value = plan::select(location, slot)?;
         let checksum = self.fingerprinter.checksum(location, &value);
-        Ok(Fetched { value, checksum })
+        Ok(Fetched::now(value, checksum))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
+use super::{Backend, BackendError, BackendKind, Changed, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
 use crate::metrics::Metrics;
 use crate::slots::{OnboardRequest, OnboardedItem};
@@ -49,8 +49,12 @@ fn outcome(error: BackendError) -> &'static str {
         BackendError::Absent | BackendError::ScopeMissing => "not_found",
         BackendError::Denied => "denied",
         BackendError::ChecksumDiffers | BackendError::Contention => "conflict",
-        BackendError::InvalidValue | BackendError::TooLarge => "refused",
-        BackendError::Unavailable { .. } => "unavailable",
+        BackendError::InvalidValue
+        | BackendError::TooLarge
+        | BackendError::Rejected
+        | BackendError::Immutable
+        | BackendError::NamespaceMissing => "refused",
+        BackendError::Unavailable { .. } | BackendError::Terminating { .. } => "unavailable",
         BackendError::Misbehaved | BackendError::Unreadable => "misbehaved",
         BackendError::OutcomeUnknown => "unknown",
     }
@@ -100,5 +104,9 @@ impl Backend for Observed {
     async fn probe(&self) -> Result<(), BackendError> {
         let began = Instant::now();
         self.observed("probe", began, self.inner.probe().await)
+    }
+
+    fn on_change(&self, changed: Changed) {
+        self.inner.on_change(changed);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::metrics::Tally;
 use super::slot::SlotState;
 use crate::audit::AuditFingerprint;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Fetched, WatchHealth};
 use crate::clock::Moment;
 use crate::id::Checksum;
 use crate::json;
@@ -23,13 +23,21 @@ pub struct Entry {
     /// Bytes of the value as the content of a JSON string, counted once.
     encoded_len: usize,
     fingerprint: OnceLock<AuditFingerprint>,
+    watch: Option<Arc<WatchHealth>>,
     _tally: Tally,
 }
 
 impl Entry {
-    pub(super) fn new(value: SecretValue, checksum: Checksum, tally: Tally) -> Self {
+    pub(super) fn new(fetched: Fetched, tally: Tally) -> Self {
+        let Fetched { value, checksum, watch, .. } = fetched;
         let encoded_len = json::escaped_len(value.expose());
-        Self { value, checksum, encoded_len, fingerprint: OnceLock::new(), _tally: tally }
+        Self { value, checksum, encoded_len, fingerprint: OnceLock::new(), watch, _tally: tally }
+    }
+
+    /// Whether the backend would tell of changes by a watch, and does not: the value only lives out its time.
+    #[must_use]
+    pub fn is_unwatched(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| !watch.is_live())
     }
 
     /// The value.
@@ -93,7 +101,7 @@ pub(super) struct Stored {
     found: Result<Arc<Entry>, BackendError>,
     slot: Arc<SlotState>,
     generation: u64,
-    /// When the fetch began: the value may have changed since then.
+    /// Since when it is known: the value may have changed since then.
     fetched: Moment,
     /// Orders fetches of one generation.
     pub(super) sequence: u64,
@@ -118,12 +126,18 @@ pub(super) struct Fetch {
 }
 
 impl Stored {
-    pub(super) fn new(found: Result<Arc<Entry>, BackendError>, fetch: &Fetch, refresh_at: Moment) -> Self {
+    /// What a fetch found, true since `fetched`.
+    pub(super) fn new(
+        found: Result<Arc<Entry>, BackendError>,
+        fetch: &Fetch,
+        fetched: Moment,
+        refresh_at: Moment,
+    ) -> Self {
         Self {
             found,
             slot: Arc::clone(&fetch.slot),
             generation: fetch.generation,
-            fetched: fetch.began,
+            fetched,
             sequence: fetch.sequence,
             refresh_at,
             doubts: Mutex::default(),

@@ -23,7 +23,7 @@ const FLIGHTS_MAX: usize = 1024;
 #[derive(Clone)]
 struct Outcome {
     found: Result<Arc<Entry>, BackendError>,
-    began: Moment,
+    since: Moment,
     stored: bool,
 }
 
@@ -145,9 +145,12 @@ impl Inner {
 
     /// Ends one fetch: keeps what may be kept.
     fn land(&self, location: &Location, fetch: &Fetch, result: Result<Fetched, BackendError>) -> Outcome {
+        // A backend that watches knows it from before; no backend knows it from after the fetch began.
+        let since = result.as_ref().ok().and_then(|fetched| fetched.as_of);
+        let since = since.map_or(fetch.began, |since| since.min(fetch.began));
         let found = result.map(|fetched| {
             let bytes = location.as_str().len() + fetched.value.len();
-            Arc::new(Entry::new(fetched.value, fetched.checksum, self.metrics.tally(bytes)))
+            Arc::new(Entry::new(fetched, self.metrics.tally(bytes)))
         });
         let keeps = match &found {
             Ok(_) => !self.settings.ttl.is_zero(),
@@ -165,7 +168,7 @@ impl Inner {
         let earlier = self.entries.get(location).filter(|stored| stored.is_current());
         let overtaken = earlier.as_ref().is_some_and(|stored| stored.sequence > fetch.sequence);
         if keeps && !overtaken {
-            let stored = Stored::new(found.clone(), fetch, self.refresh_at(location, fetch));
+            let stored = Stored::new(found.clone(), fetch, since, self.refresh_at(location, fetch, since));
             if let Some(earlier) = earlier {
                 stored.inherit(&earlier);
             }
@@ -174,7 +177,7 @@ impl Inner {
             // The backend's own rules have changed: what it let us read before is not ours to serve any more.
             self.entries.invalidate(location);
         }
-        Outcome { found, began: fetch.began, stored: keeps && !overtaken }
+        Outcome { found, since, stored: keeps && !overtaken }
     }
 
     /// Waits for a fetch. Where it fails because the backend is unavailable, and only then, an older value may do.
@@ -186,7 +189,7 @@ impl Inner {
         };
         let Some(outcome) = outcome else { return Err(BackendError::Misbehaved) };
         let now = self.clock.now();
-        let age = now.since(outcome.began);
+        let age = now.since(outcome.since);
         match outcome.found {
             Ok(entry) => Ok(Served {
                 entry,
@@ -246,13 +249,13 @@ impl Inner {
 
     /// When to refresh: within the last part of the time to live, at a moment that differs from secret to secret, so
     /// that what was read together is not fetched together for ever.
-    fn refresh_at(&self, location: &Location, fetch: &Fetch) -> Moment {
+    fn refresh_at(&self, location: &Location, fetch: &Fetch, since: Moment) -> Moment {
         let mut hasher = DefaultHasher::new();
         location.hash(&mut hasher);
         fetch.sequence.hash(&mut hasher);
         let jitter = f64::from(u32::try_from(hasher.finish() >> 32).unwrap_or_default()) / f64::from(u32::MAX);
         let ahead = self.settings.refresh_ahead.clamp(0.0, 1.0) * (0.5 + 0.5 * jitter);
-        fetch.began + self.settings.ttl.mul_f64(1.0 - ahead)
+        since + self.settings.ttl.mul_f64(1.0 - ahead)
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn run(
             printed = banner::write(&mut console.output, program, &started.socket);
         }
     };
-    client::runtime()?.block_on(run::agent(config, started)).map_err(CliError::Start)?;
+    client::runtime()?.block_on(run::agent(config, environment.api_server(), started)).map_err(CliError::Start)?;
     // A banner that nobody could read is no reason to stop an agent that serves.
     Ok(printed?)
 }

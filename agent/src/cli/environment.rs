@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::kubernetes::Address;
+
 /// The variables that the process was started with. An empty one counts as not set.
 pub struct Environment(HashMap<OsString, OsString>);
 
@@ -24,6 +26,12 @@ impl Environment {
     /// A base directory. The XDG specification has relative ones ignored: they would depend on where a shell stands.
     fn directory(&self, name: &str) -> Option<PathBuf> {
         self.path(name).filter(|path| path.is_absolute())
+    }
+
+    /// Where the API server is, as the kubelet tells every container.
+    pub(super) fn api_server(&self) -> Address {
+        let text = |name| self.get(name).and_then(OsStr::to_str);
+        Address::from_environment(text("KUBERNETES_SERVICE_HOST"), text("KUBERNETES_SERVICE_PORT"))
     }
 
     /// Where a development agent keeps its state by default.

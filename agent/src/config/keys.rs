@@ -8,22 +8,21 @@ use serde_json::{Value, json};
 
 use super::reader::Reader;
 use super::{
-    AuditConfig, AuditSink, BackendConfig, CacheConfig, Config, EmbeddedConfig, Listen, LogConfig, LogFormat,
-    Permissions, limits, secrets,
+    AuditConfig, AuditSink, CacheConfig, Config, IdentityKind, Listen, LogConfig, LogFormat, access, backend, limits,
+    secrets,
 };
 use crate::admin::AdminAddress;
-
-/// What is not part of this version, and what to do instead.
-const KUBERNETES: &str = "kubernetes is not part of this version; use embedded";
-const CONJUR: &str = "conjur is not part of this version; use embedded";
-const GATEWAY: &str = "gateway is not part of this version; use embedded";
 
 /// Reads everything; nothing where something that is needed is missing or wrong, and then there is a problem.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let listen = listen(reader);
-    let backend = backend(reader);
-    identity(reader);
-    let permissions = permissions(reader);
+    let backend = backend::read(reader);
+    let identity = access::identity(reader);
+    let by_uid = identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Uid);
+    if by_uid && listen.as_ref().is_some_and(|listen| listen.allow_uids.is_empty()) {
+        reader.problem("listen.allowUids", "lists the uids that may connect, at least one: [1000]");
+    }
+    let permissions = access::permissions(reader, identity.as_ref());
     let cache = cache(reader);
     let secrets = secrets::read(reader);
     let audit = audit(reader);
@@ -33,6 +32,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
     Some(Config {
         listen: listen?,
         backend: backend?,
+        identity: identity?,
         permissions: permissions?,
         cache,
         secrets,
@@ -41,15 +41,6 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
         log,
         dev: false,
     })
-}
-
-fn absolute(reader: &mut Reader<'_>, path: &'static str, description: &str) -> Option<PathBuf> {
-    let found = PathBuf::from(reader.text(path, description)?);
-    if found.is_absolute() {
-        return Some(found);
-    }
-    reader.problem(path, "must be an absolute path");
-    None
 }
 
 fn listen(reader: &mut Reader<'_>) -> Option<Listen> {
@@ -86,16 +77,17 @@ fn uid(reader: &mut Reader<'_>, path: &'static str, description: &str) -> Option
 
 fn uids(reader: &mut Reader<'_>) -> Option<Vec<u32>> {
     const PATH: &str = "listen.allowUids";
-    let description = "The uids that may connect. Required with identity uid.";
-    let schema = json!({
-        "type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}, "description": description,
-    });
-    let value = reader.value(PATH, schema);
-    let list = match value {
-        Some(Value::Array(list)) if !list.is_empty() => Some(list),
-        _ => None,
+    let description = "The uids that may connect. Required with identity uid; with identity pod, none means every \
+                       container that has the socket's mount.";
+    let schema = json!({"type": "array", "items": {"type": "integer", "minimum": 0}, "description": description});
+    let list = match reader.value(PATH, schema) {
+        Some(Value::Array(list)) => list.clone(),
+        Some(_) => {
+            reader.problem(PATH, "must be a list of numbers: [1000]");
+            return None;
+        }
+        None => Vec::new(),
     };
-    let list = reader.required(PATH, list, "lists the uids that may connect, at least one: [1000]")?;
     let mut uids = Vec::with_capacity(list.len());
     for (index, entry) in list.iter().enumerate() {
         match entry.as_u64().and_then(|number| u32::try_from(number).ok()) {
@@ -137,81 +129,6 @@ fn admin(reader: &mut Reader<'_>) -> Option<AdminAddress> {
     }
 }
 
-fn backend(reader: &mut Reader<'_>) -> Option<BackendConfig> {
-    let kind = reader.value("backend.kind", json!({"enum": ["embedded"], "description": "Where values live."}));
-    let known = match kind.map(Value::as_str) {
-        None => None,
-        Some(Some("embedded")) => Some(()),
-        Some(name) => {
-            let what = match name {
-                Some("kubernetes") => KUBERNETES,
-                Some("conjur") => CONJUR,
-                Some("gateway") => GATEWAY,
-                _ => "must be embedded",
-            };
-            reader.problem("backend.kind", what);
-            None
-        }
-    };
-    let known = reader.required("backend.kind", known, "is missing; write embedded");
-    for (path, what) in [("backend.kubernetes", KUBERNETES), ("backend.conjur", CONJUR), ("backend.gateway", GATEWAY)] {
-        if reader.value(path, json!(false)).is_some() {
-            reader.problem(path, what);
-        }
-    }
-    let file = absolute(reader, "backend.embedded.file", "The store; made with mode 0600 where it is missing.");
-    let file = reader.required("backend.embedded.file", file, "is missing; give the path of the store");
-    let key = absolute(reader, "backend.embedded.keyFile", "The store's key; made once with mode 0600.");
-    let key = reader.required("backend.embedded.keyFile", key, "is missing; give the path of the store's key");
-    known?;
-    Some(BackendConfig { embedded: EmbeddedConfig { file: file?, key_file: key? } })
-}
-
-fn identity(reader: &mut Reader<'_>) {
-    let schema = json!({"enum": ["uid"], "description": "Who calls: the uid of the socket's peer."});
-    let kind = reader.value("identity.kind", schema);
-    let known = match kind.map(Value::as_str) {
-        None => None,
-        Some(Some("uid")) => Some(()),
-        Some(Some("pod")) => {
-            reader.problem("identity.kind", "pod is not part of this version; use uid");
-            None
-        }
-        Some(_) => {
-            reader.problem("identity.kind", "must be uid");
-            None
-        }
-    };
-    // Its default is `pod`, as in later versions: leaving the key out must never change who is trusted.
-    reader.required("identity.kind", known, "defaults to pod, which is not part of this version; write uid");
-    if reader.value("identity.tokenDir", json!(false)).is_some() {
-        reader.problem("identity.tokenDir", "belongs to identity pod, which is not part of this version");
-    }
-}
-
-fn permissions(reader: &mut Reader<'_>) -> Option<Permissions> {
-    let schema = json!({"enum": ["file"], "description": "Who decides: a file of grants."});
-    let kind = reader.value("permissions.kind", schema);
-    let known = match kind.map(Value::as_str) {
-        None => None,
-        Some(Some("file")) => Some(()),
-        Some(Some("kubernetes")) => {
-            reader.problem("permissions.kind", "kubernetes is not part of this version; use file");
-            None
-        }
-        Some(_) => {
-            reader.problem("permissions.kind", "must be file");
-            None
-        }
-    };
-    let missing = "defaults to kubernetes, which is not part of this version; write file";
-    let known = reader.required("permissions.kind", known, missing);
-    let description = "The grants. Default: /etc/cloakroom/grants.yaml";
-    let file = absolute(reader, "permissions.file", description);
-    known?;
-    Some(Permissions { file: Some(file.unwrap_or_else(|| PathBuf::from("/etc/cloakroom/grants.yaml"))) })
-}
-
 pub(super) fn cache(reader: &mut Reader<'_>) -> CacheConfig {
     let (zero, day) = (Duration::ZERO, Duration::from_hours(24));
     CacheConfig {
@@ -246,9 +163,8 @@ pub(super) fn cache(reader: &mut Reader<'_>) -> CacheConfig {
 fn audit(reader: &mut Reader<'_>) -> Option<AuditConfig> {
     let sink = reader.choice("audit.sink", &[("stdout", false), ("file", true)], Some("stdout"), "Where records go.");
     let file =
-        absolute(reader, "audit.file", "The file of sink file: made with mode 0640, appended to, reopened on SIGHUP.");
-    let hmac_key_file = absolute(
-        reader,
+        reader.absolute("audit.file", "The file of sink file: made with mode 0640, appended to, reopened on SIGHUP.");
+    let hmac_key_file = reader.absolute(
         "audit.hmacKeyFile",
         "The key of value fingerprints, 16 bytes or more; without it they differ from start to start.",
     );

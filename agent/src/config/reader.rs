@@ -3,6 +3,7 @@
 //! The same calls that read a configuration describe it: the schema is what a reader without a document has seen, so it
 //! cannot say anything else than the code.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -82,6 +83,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(super) fn absolute(&mut self, path: &'static str, description: &str) -> Option<PathBuf> {
+        let found = PathBuf::from(self.text(path, description)?);
+        if found.is_absolute() {
+            return Some(found);
+        }
+        self.problem(path, "must be an absolute path");
+        None
+    }
+
     pub(super) fn choice<T: Copy>(
         &mut self,
         path: &'static str,
@@ -101,6 +111,16 @@ impl<'a> Reader<'a> {
             self.problem(path, &format!("must be one of {}", names.join(", ")));
         }
         found
+    }
+
+    pub(super) fn flag(&mut self, path: &'static str, default: bool, description: &str) -> bool {
+        let schema = json!({"type": "boolean", "default": default, "description": description});
+        let Some(value) = self.value(path, schema) else { return default };
+        let found = value.as_bool();
+        if found.is_none() {
+            self.problem(path, "must be true or false");
+        }
+        found.unwrap_or(default)
     }
 
     pub(super) fn duration(

@@ -20,7 +20,7 @@ fn the_smallest_configuration_has_the_defaults_of_the_documents() {
     let config = Config::parse(GOOD).unwrap();
     assert_eq!(config.listen.socket, PathBuf::from("/run/cloakroom/agent/agent.sock"));
     assert_eq!(config.listen.admin, Some(AdminAddress::Tcp("127.0.0.1:9187".parse().unwrap())));
-    assert_eq!(config.permissions.file, Some(PathBuf::from("/etc/cloakroom/grants.yaml")));
+    assert_eq!(config.permissions, Permissions::File(PathBuf::from("/etc/cloakroom/grants.yaml")));
     assert_eq!((config.cache.max_bytes, config.cache.max_entries), (8 << 20, 10_000));
     assert_eq!((config.cache.ttl, config.cache.negative_ttl), (Duration::from_mins(5), Duration::from_secs(1)));
     assert_eq!(config.audit.sink, AuditSink::Stdout);

@@ -74,6 +74,13 @@ impl Scope {
         self.segment(2)
     }
 
+    /// The scopes that this one lies in, the widest first, and itself.
+    #[must_use]
+    pub fn lineage(&self) -> Vec<Self> {
+        let ends = self.text.match_indices('/').map(|(end, _)| end).chain([self.text.len()]);
+        ends.filter_map(|end| self.text.get(..end).and_then(|text| Self::parse(text).ok())).collect()
+    }
+
     /// Environment, team or application.
     #[must_use]
     pub fn kind(&self) -> ScopeKind {

@@ -96,10 +96,16 @@ fn backend_result(error: BackendError) -> AuditResult {
     match error {
         BackendError::Absent | BackendError::ScopeMissing => AuditResult::NotFound,
         BackendError::ChecksumDiffers | BackendError::Contention => AuditResult::Conflict,
-        BackendError::Denied | BackendError::InvalidValue | BackendError::TooLarge => AuditResult::Refused,
-        BackendError::Unavailable { .. } | BackendError::Misbehaved | BackendError::Unreadable => {
-            AuditResult::Unavailable
-        }
+        BackendError::Denied
+        | BackendError::InvalidValue
+        | BackendError::TooLarge
+        | BackendError::Rejected
+        | BackendError::Immutable
+        | BackendError::NamespaceMissing => AuditResult::Refused,
+        BackendError::Unavailable { .. }
+        | BackendError::Terminating { .. }
+        | BackendError::Misbehaved
+        | BackendError::Unreadable => AuditResult::Unavailable,
         BackendError::OutcomeUnknown => AuditResult::Unknown,
     }
 }

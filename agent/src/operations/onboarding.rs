@@ -19,7 +19,7 @@ impl Operations {
         operation: Operation,
         scope: Scope,
     ) -> Result<OnboardPermit, OperationError> {
-        match self.access.onboard(&context.caller.subject, scope).await {
+        match self.may_onboard(context, operation, scope).await {
             Ok(permit) => Ok(permit),
             Err(refused) => {
                 let target = Refusal::Scope(&refused.target);

@@ -23,7 +23,7 @@ impl Operations {
         if self.catalogue.is_sub_key_of_scalar(&location) {
             return Err(OperationError::SubKeyOfScalar);
         }
-        let permit = match self.access.read(&context.caller.subject, location).await {
+        let permit = match self.may_read(context, location).await {
             Ok(permit) => permit,
             Err(refused) => {
                 let target = Refusal::Secrets(&[&refused.target]);
@@ -74,7 +74,7 @@ impl Operations {
         let secrets: Vec<&Location> = locations.iter().collect();
         for id in ids {
             let (location, asked) = id.into_parts();
-            match self.access.read(&context.caller.subject, location).await {
+            match self.may_read(context, location).await {
                 Ok(permit) => wanted.push((permit, asked)),
                 Err(refused) => {
                     let target = Refusal::Secrets(&secrets);

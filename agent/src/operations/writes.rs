@@ -54,7 +54,7 @@ impl Operations {
         if self.catalogue.is_sub_key_of_scalar(&location) {
             return Err(OperationError::SubKeyOfScalar);
         }
-        let permit = match self.access.write(&context.caller.subject, location).await {
+        let permit = match self.may_change(context, operation, location).await {
             Ok(permit) => permit,
             Err(refused) => {
                 let target = Refusal::Secrets(&[&refused.target]);

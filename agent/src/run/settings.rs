@@ -10,9 +10,13 @@ use crate::api::ApiLimits;
 use crate::audit::{AuditSettings, SinkTarget};
 use crate::backend::deadline::DeadlineSettings;
 use crate::backend::embedded::EmbeddedSettings;
+use crate::backend::kubernetes::{KubernetesSettings, ScopeLabels};
 use crate::cache::CacheSettings;
-use crate::config::{AuditSink, ChecksumScheme, Config};
+use crate::config::{AuditSink, ChecksumScheme, Config, EmbeddedConfig, KubernetesConfig};
 use crate::server::ServerSettings;
+
+/// Objects that one agent watches; what is used beyond them lives out its time to live.
+const WATCHES_MAX: usize = 1000;
 
 /// Longer keys are hashed by HMAC anyway (RFC 2104 §3).
 const KEY_BYTES_MAX: u64 = 4096;
@@ -65,13 +69,34 @@ pub(super) fn api(config: &Config) -> ApiLimits {
     ApiLimits { batch_ids: usize_of(limits.batch_ids), answer_bytes: usize_of(limits.in_flight_bytes) }
 }
 
-pub(super) fn embedded(config: &Config) -> EmbeddedSettings {
-    let embedded = &config.backend.embedded;
+pub(super) fn embedded(config: &Config, embedded: &EmbeddedConfig) -> EmbeddedSettings {
     EmbeddedSettings {
         file: embedded.file.clone(),
         key_file: embedded.key_file.clone(),
         slot_bytes_max: usize_of(config.limits.slot_bytes),
         keyed: config.secrets.checksum == ChecksumScheme::Keyed,
+    }
+}
+
+pub(super) fn kubernetes(config: &Config, kubernetes: &KubernetesConfig) -> KubernetesSettings {
+    let call = config.limits.backend_timeout;
+    KubernetesSettings {
+        scope_labels: ScopeLabels {
+            environment: kubernetes.environment.clone(),
+            team: kubernetes.team.clone(),
+            application: kubernetes.application.clone(),
+        },
+        fixed_labels: kubernetes.fixed_labels.clone(),
+        finalizer: kubernetes.finalizer.clone(),
+        create_namespaces: kubernetes.create_namespaces,
+        slot_bytes_max: usize_of(config.limits.slot_bytes),
+        keyed: config.secrets.checksum == ChecksumScheme::Keyed,
+        believed: config.cache.ttl,
+        watches_max: WATCHES_MAX,
+        kept_bytes_max: usize_of(config.cache.max_bytes),
+        call,
+        // Less than the deadline around it, so that it ends in an answer of its own.
+        write: call.mul_f64(0.9),
     }
 }
 

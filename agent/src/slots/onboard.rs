@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{Catalogue, Generator, Initial, MapError, MapSlot, SlotKind, SlotSpec};
-use crate::id::{Checksum, IdError, ScopeKind, Slot, SubKey};
+use crate::id::{Checksum, Fingerprinter, IdError, Location, ScopeKind, Slot, SubKey};
 use crate::secret::SecretValue;
 
 /// What happens to the sub-keys of a named map slot that the request does not name.
@@ -97,6 +97,19 @@ pub struct OnboardedItem {
     pub sub_key: Option<SubKey>,
     /// Fingerprint of what is stored now.
     pub checksum: Checksum,
+}
+
+impl OnboardedItem {
+    /// The lines for what a write has named, under the backend's fingerprints.
+    #[must_use]
+    pub fn list(named: &[(Location, SecretValue)], fingerprinter: &Fingerprinter) -> Vec<Self> {
+        let line = |(location, value): &(Location, SecretValue)| {
+            let slot = Slot::parse(location.slot()).ok()?;
+            let sub_key = location.sub_key().map(SubKey::parse).transpose().ok()?;
+            Some(Self { slot, sub_key, checksum: fingerprinter.checksum(location, value) })
+        };
+        named.iter().filter_map(line).collect()
+    }
 }
 
 /// What a write must do with one slot.

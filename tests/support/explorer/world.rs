@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cloakroom_agent::access::{
-    Access, AccessError, Decision, OnboardPermit, PermissionProvider, ReadPermit, Right, Subject, Target, WritePermit,
+    Access, AccessError, Action, Decision, OnboardPermit, PermissionProvider, ReadPermit, Subject, Target, WritePermit,
 };
 use cloakroom_agent::backend::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
 use cloakroom_agent::cache::{Cache, CacheMetrics, CacheSettings, Served, Source};
@@ -295,7 +295,7 @@ impl Backend for Held {
                 .into_iter()
                 .map(|(version, present)| {
                     let value = SecretValue::new(version.to_string());
-                    if present { Ok(Fetched { value, checksum: checksum(version) }) } else { Err(BackendError::Absent) }
+                    if present { Ok(Fetched::now(value, checksum(version))) } else { Err(BackendError::Absent) }
                 })
                 .collect(),
         }
@@ -338,11 +338,11 @@ impl PermissionProvider for Allowed {
         "explorer"
     }
 
-    fn known(&self, asking: &Subject, _right: Right, _target: Target<'_>) -> Option<Decision> {
+    fn known(&self, asking: &Subject, _action: Action, _target: Target<'_>) -> Option<Decision> {
         Some(if *asking == subject(true) { Decision::Allow } else { Decision::Deny })
     }
 
-    async fn ask(&self, _: &Subject, _: Right, _: &Scope) -> Result<Decision, AccessError> {
+    async fn ask(&self, _: &Subject, _: Action, _: &Scope) -> Result<Decision, AccessError> {
         Err(AccessError::Unavailable)
     }
 }

@@ -3,10 +3,11 @@
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use super::{SCOPES, SLOTS, Store, unavailable};
+use crate::backend::plan::{self, Plan};
 use crate::backend::{BackendError, Guard, Put, Written};
-use crate::id::{Checksum, Location, Scope, SubKey};
+use crate::id::{Location, Scope};
 use crate::secret::SecretValue;
-use crate::slots::{MapError, MapSlot, OnboardRequest, OnboardedItem, SlotChange, SlotError, SlotKind};
+use crate::slots::{OnboardRequest, OnboardedItem};
 
 /// The tables of one write.
 pub(super) struct SlotTables<'a> {
@@ -53,6 +54,17 @@ impl<'a> SlotTables<'a> {
         if self.has_scope(scope)? { Ok(()) } else { Err(BackendError::ScopeMissing) }
     }
 
+    /// Reads slots of `scope` by name.
+    fn reader<'b>(
+        &'b self,
+        store: &'b Store,
+        scope: &'b Scope,
+    ) -> impl Fn(&str) -> Result<Option<SecretValue>, BackendError> + 'b {
+        let prefix =
+            format!("{}:{}:{}:", scope.env(), scope.team().unwrap_or_default(), scope.app().unwrap_or_default());
+        move |slot| self.read(store, &format!("{prefix}{slot}"))
+    }
+
     fn read(&self, store: &Store, place: &str) -> Result<Option<SecretValue>, BackendError> {
         let record = self.slots.get(place).map_err(unavailable)?;
         record.map(|record| store.sealer.open(place, record.value())).transpose()
@@ -60,32 +72,16 @@ impl<'a> SlotTables<'a> {
 }
 
 impl Change {
-    fn set(&mut self, store: &Store, place: &str, value: &SecretValue) -> Result<(), BackendError> {
-        if value.len() > store.settings.slot_bytes_max {
-            return Err(BackendError::TooLarge);
+    /// Seals what a plan stores.
+    fn of(store: &Store, scope: &Scope, plan: &Plan) -> Result<Self, BackendError> {
+        let mut change = Self::default();
+        for (slot, value) in &plan.changes {
+            let place = Location::of(scope, slot, None);
+            let record = value.as_ref().map(|value| store.sealer.seal(place.as_str(), value)).transpose()?;
+            change.slots.push((place.as_str().to_owned(), record));
         }
-        self.slots.push((place.to_owned(), Some(store.sealer.seal(place, value)?)));
-        Ok(())
+        Ok(change)
     }
-
-    fn remove(&mut self, place: &str) {
-        self.slots.push((place.to_owned(), None));
-    }
-}
-
-fn check(store: &Store, location: &Location, current: Option<&SecretValue>, guard: &Guard) -> Result<(), BackendError> {
-    match guard {
-        Guard::None => Ok(()),
-        Guard::Matches(wanted) => {
-            let found = current.map(|value| store.fingerprinter.checksum(location, value));
-            if found.as_ref() == Some(wanted) { Ok(()) } else { Err(BackendError::ChecksumDiffers) }
-        }
-    }
-}
-
-fn read_map(stored: Option<&SecretValue>) -> Result<MapSlot, BackendError> {
-    let read = stored.map(|value| MapSlot::read(value.expose())).transpose();
-    read.map(Option::unwrap_or_default).map_err(|_: MapError| BackendError::Unreadable)
 }
 
 pub(super) fn put(
@@ -94,45 +90,12 @@ pub(super) fn put(
     location: &Location,
     put: &Put,
 ) -> Result<(Change, Written), BackendError> {
-    tables.require_scope(&location.scope())?;
-    let spec = store.catalogue.slot(location.scope_kind(), location.slot()).map_err(|_| BackendError::Denied)?;
-    let place = location.slot_text();
-    let stored = tables.read(store, place)?;
-    let mut change = Change::default();
-    let mut previous = None;
-    match location.sub_key() {
-        Some(key) => {
-            let key = SubKey::parse(key).map_err(|_| BackendError::InvalidValue)?;
-            if spec.kind == SlotKind::Scalar || put.keep_previous.is_some() {
-                return Err(BackendError::InvalidValue);
-            }
-            let mut map = read_map(stored.as_ref())?;
-            check(store, location, map.get(key.as_str()).as_ref(), &put.guard)?;
-            map.set(&key, &put.value);
-            change.set(store, place, &map.to_value())?;
-        }
-        None => {
-            if spec.kind == SlotKind::Map {
-                MapSlot::accept(put.value.expose()).map_err(|_| BackendError::InvalidValue)?;
-            }
-            check(store, location, stored.as_ref(), &put.guard)?;
-            change.set(store, place, &put.value)?;
-            if let (Some(slot), Some(old)) = (&put.keep_previous, &stored) {
-                let kept = location.sibling(slot);
-                previous = Some(keep(store, &mut change, &kept, old)?);
-            }
-        }
-    }
-    Ok((change, Written { checksum: store.fingerprinter.checksum(location, &put.value), previous }))
-}
-
-fn keep(store: &Store, change: &mut Change, kept: &Location, old: &SecretValue) -> Result<Checksum, BackendError> {
-    let spec = store.catalogue.slot(kept.scope_kind(), kept.slot()).map_err(|_| BackendError::Denied)?;
-    if spec.kind == SlotKind::Map {
-        return Err(BackendError::InvalidValue);
-    }
-    change.set(store, kept.slot_text(), old)?;
-    Ok(store.fingerprinter.checksum(kept, old))
+    let scope = location.scope();
+    tables.require_scope(&scope)?;
+    let plan = plan::put(store.rules(), &store.fingerprinter, location, put, &tables.reader(store, &scope))?;
+    let mut checksums = plan.named.iter().map(|(place, value)| store.fingerprinter.checksum(place, value));
+    let written = Written { checksum: checksums.next().ok_or(BackendError::Misbehaved)?, previous: checksums.next() };
+    Ok((Change::of(store, &scope, &plan)?, written))
 }
 
 pub(super) fn delete(
@@ -141,24 +104,10 @@ pub(super) fn delete(
     location: &Location,
     guard: &Guard,
 ) -> Result<(Change, ()), BackendError> {
-    tables.require_scope(&location.scope())?;
-    let place = location.slot_text();
-    let stored = tables.read(store, place)?.ok_or(BackendError::Absent)?;
-    let mut change = Change::default();
-    match location.sub_key() {
-        None => {
-            check(store, location, Some(&stored), guard)?;
-            change.remove(place);
-        }
-        Some(key) => {
-            let mut map = read_map(Some(&stored))?;
-            let current = map.get(key).ok_or(BackendError::Absent)?;
-            check(store, location, Some(&current), guard)?;
-            map.remove(key);
-            if map.is_empty() { change.remove(place) } else { change.set(store, place, &map.to_value())? }
-        }
-    }
-    Ok((change, ()))
+    let scope = location.scope();
+    tables.require_scope(&scope)?;
+    let plan = plan::delete(store.rules(), &store.fingerprinter, location, guard, &tables.reader(store, &scope))?;
+    Ok((Change::of(store, &scope, &plan)?, ()))
 }
 
 pub(super) fn onboard(
@@ -167,61 +116,14 @@ pub(super) fn onboard(
     scope: &Scope,
     request: &OnboardRequest,
 ) -> Result<(Change, Vec<OnboardedItem>), BackendError> {
-    let mut change = Change::default();
-    for owner in lineage(scope)? {
+    let plan = plan::onboard(store.rules(), scope, request, &tables.reader(store, scope))?;
+    let mut change = Change::of(store, scope, &plan)?;
+    for owner in scope.lineage() {
         if !tables.has_scope(&owner)? {
             change.new_scopes.push(owner.as_str().to_owned());
         }
     }
-    let mut items = Vec::new();
-    for spec in store.catalogue.slots(scope.kind()) {
-        let location = Location::of(scope, &spec.name, None);
-        let stored = tables.read(store, location.slot_text())?;
-        let outcome = request.change(spec, stored.as_ref(), &store.generator).map_err(|error| match error {
-            SlotError::Unreadable => BackendError::Unreadable,
-            SlotError::NoRandomness => unavailable(error),
-        })?;
-        let value = match outcome {
-            SlotChange::Keep => stored,
-            SlotChange::Set(value) => {
-                change.set(store, location.slot_text(), &value)?;
-                Some(value)
-            }
-            SlotChange::Remove => {
-                change.remove(location.slot_text());
-                None
-            }
-        };
-        let Some(value) = value else { continue };
-        let checksum = store.fingerprinter.checksum(&location, &value);
-        items.push(OnboardedItem { slot: spec.name.clone(), sub_key: None, checksum });
-        let named: Vec<&SubKey> =
-            request.named_sub_keys().filter(|(slot, _)| **slot == spec.name).map(|(_, key)| key).collect();
-        if named.is_empty() {
-            continue;
-        }
-        let map = read_map(Some(&value))?;
-        for key in named {
-            let entry = map.get(key.as_str()).ok_or(BackendError::Unreadable)?;
-            let place = Location::of(scope, &spec.name, Some(key));
-            let checksum = store.fingerprinter.checksum(&place, &entry);
-            items.push(OnboardedItem { slot: spec.name.clone(), sub_key: Some(key.clone()), checksum });
-        }
-    }
-    Ok((change, items))
-}
-
-/// The scope and those above it: a missing parent becomes an empty scope.
-fn lineage(scope: &Scope) -> Result<Vec<Scope>, BackendError> {
-    let (team, app) = (scope.team().unwrap_or_default(), scope.app().unwrap_or_default());
-    let mut scopes = vec![Scope::new(scope.env(), "", "")];
-    if !team.is_empty() {
-        scopes.push(Scope::new(scope.env(), team, ""));
-    }
-    if !app.is_empty() {
-        scopes.push(Scope::new(scope.env(), team, app));
-    }
-    scopes.into_iter().collect::<Result<_, _>>().map_err(|_| BackendError::InvalidValue)
+    Ok((change, OnboardedItem::list(&plan.named, &store.fingerprinter)))
 }
 
 pub(super) fn offboard(tables: &mut SlotTables<'_>, scope: &Scope) -> Result<(Change, ()), BackendError> {
@@ -233,7 +135,7 @@ pub(super) fn offboard(tables: &mut SlotTables<'_>, scope: &Scope) -> Result<(Ch
         if !key.value().starts_with(&prefix) {
             break;
         }
-        change.remove(key.value());
+        change.slots.push((key.value().to_owned(), None));
     }
     Ok((change, ()))
 }

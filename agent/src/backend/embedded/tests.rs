@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 
 use super::*;
-use crate::access::{Access, AccessError, Decision, PermissionProvider, Right, Subject, Target};
+use crate::access::{Access, AccessError, Action, Decision, PermissionProvider, Subject, Target};
 use crate::id::{Scope, SecretId};
 use crate::secret::SecretValue;
 use crate::slots::Strategy;
@@ -21,11 +21,11 @@ impl PermissionProvider for AllowAll {
         "all"
     }
 
-    fn known(&self, _: &Subject, _: Right, _: Target<'_>) -> Option<Decision> {
+    fn known(&self, _: &Subject, _: Action, _: Target<'_>) -> Option<Decision> {
         Some(Decision::Allow)
     }
 
-    async fn ask(&self, _: &Subject, _: Right, _: &Scope) -> Result<Decision, AccessError> {
+    async fn ask(&self, _: &Subject, _: Action, _: &Scope) -> Result<Decision, AccessError> {
         Ok(Decision::Allow)
     }
 }

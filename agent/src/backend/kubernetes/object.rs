@@ -1,0 +1,181 @@
+//! A Secret as it is on the wire and as it is kept: slots by name, everything else only as far as it decides something.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::backend::BackendError;
+use crate::backend::plan::Plan;
+use crate::id::Fingerprinter;
+use crate::secret::SecretValue;
+
+/// A resource version. They are numbers that grow with each write of the store (KEP-5504, and the practice of every
+/// server before it); one that is none counts as older than all.
+pub(super) type Version = u64;
+
+/// One Secret.
+pub(super) struct Object {
+    pub(super) uid: Box<str>,
+    pub(super) version: Version,
+    /// The version as it came, for the server.
+    pub(super) version_text: Box<str>,
+    pub(super) terminating: bool,
+    pub(super) immutable: bool,
+    pub(super) finalizers: Vec<String>,
+    pub(super) labels: BTreeMap<String, String>,
+    /// Base64, as it came: decoded when it is asked for.
+    slots: BTreeMap<Box<str>, Encoded>,
+}
+
+/// The part of a Secret that is read. Unknown members are left where they are.
+#[derive(Deserialize)]
+struct Wire {
+    metadata: Metadata,
+    #[serde(default)]
+    data: Option<BTreeMap<Box<str>, Option<Encoded>>>,
+    #[serde(default)]
+    immutable: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    uid: Box<str>,
+    #[serde(default)]
+    resource_version: Box<str>,
+    #[serde(default)]
+    deletion_timestamp: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    finalizers: Option<Vec<String>>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// A value in base64; wiped when it is dropped.
+struct Encoded(Zeroizing<Box<str>>);
+
+impl<'de> Deserialize<'de> for Encoded {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As a secret, so that an error names the expected type and never quotes what it got.
+        let value = SecretValue::deserialize(deserializer)?;
+        Ok(Self(Zeroizing::new(value.expose().into())))
+    }
+}
+
+impl Object {
+    /// Reads the JSON of a Secret.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, BackendError> {
+        serde_json::from_slice::<Wire>(json).map_err(|_| BackendError::Misbehaved).map(Self::from)
+    }
+
+    /// The slot's content. What is blank counts as absent: no backend keeps such values, and the reference writes them
+    /// where it deletes.
+    pub(super) fn slot(&self, name: &str) -> Result<Option<SecretValue>, BackendError> {
+        let Some(encoded) = self.slots.get(name) else { return Ok(None) };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(encoded.0.len() / 4 * 3 + 3));
+        STANDARD.decode_vec(encoded.0.as_bytes(), &mut bytes).map_err(|_| BackendError::Misbehaved)?;
+        let value = SecretValue::from_bytes(std::mem::take(&mut *bytes)).map_err(|_| BackendError::Unreadable)?;
+        let empty_map = || value.expose().trim() == "{}";
+        Ok(if value.is_blank() || empty_map() { None } else { Some(value) })
+    }
+
+    /// How ids of this object's slots are fingerprinted: only who may read the Secret sees its uid.
+    pub(super) fn fingerprinter(&self, keyed: bool) -> Fingerprinter {
+        if keyed { Fingerprinter::Keyed(Zeroizing::new(self.uid.as_bytes().to_vec())) } else { Fingerprinter::Sha256 }
+    }
+
+    /// Whether it only waits for the finalizers of others: for us it is gone.
+    pub(super) fn is_gone(&self, finalizer: &str) -> bool {
+        self.terminating && !finalizer.is_empty() && !self.holds(finalizer)
+    }
+
+    /// Whether the slots that `plan` changes are as it would leave them.
+    pub(super) fn is_as(&self, plan: &Plan) -> bool {
+        plan.changes.iter().all(|(slot, wanted)| match (self.slot(slot.as_str()), wanted) {
+            (Ok(Some(found)), Some(wanted)) => found.expose() == wanted.expose(),
+            (Ok(None), None) => true,
+            _ => false,
+        })
+    }
+
+    /// Whether the finalizer is on it.
+    pub(super) fn holds(&self, finalizer: &str) -> bool {
+        finalizer.is_empty() || self.finalizers.iter().any(|held| held == finalizer)
+    }
+
+    /// Bytes of decoded data, as the API server counts them (`MaxSecretSize`), without the slots in `replaced`.
+    pub(super) fn data_bytes(&self, replaced: &dyn Fn(&str) -> bool) -> usize {
+        let kept = self.slots.iter().filter(|(name, _)| !replaced(name));
+        kept.map(|(_, encoded)| encoded.0.len() / 4 * 3).sum()
+    }
+
+    /// Bytes that it takes in memory, roughly.
+    pub(super) fn kept_bytes(&self) -> usize {
+        512 + self.slots.iter().map(|(name, encoded)| name.len() + encoded.0.len() + 64).sum::<usize>()
+    }
+}
+
+impl From<Wire> for Object {
+    fn from(wire: Wire) -> Self {
+        let slots = wire.data.unwrap_or_default();
+        Self {
+            version: wire.metadata.resource_version.parse().unwrap_or_default(),
+            version_text: wire.metadata.resource_version,
+            uid: wire.metadata.uid,
+            terminating: wire.metadata.deletion_timestamp.is_some(),
+            immutable: wire.immutable.unwrap_or_default(),
+            finalizers: wire.metadata.finalizers.unwrap_or_default(),
+            labels: wire.metadata.labels.unwrap_or_default(),
+            slots: slots.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect(),
+        }
+    }
+}
+
+/// What a watch says.
+pub(super) enum Event {
+    /// The object is this now.
+    Is(Object),
+    /// It is gone: this is what it was last.
+    Gone(Object),
+    /// Nothing has changed up to this version.
+    Bookmark(Box<str>),
+    /// The version that the watch began at is not kept any more: begin anew.
+    Expired,
+    /// Something that a watch does not say.
+    Unknown,
+}
+
+impl Event {
+    /// Reads one line of a watch.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, BackendError> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            #[serde(rename = "type")]
+            kind: &'a str,
+            #[serde(borrow)]
+            object: &'a serde_json::value::RawValue,
+        }
+        #[derive(Deserialize)]
+        struct Status {
+            #[serde(default)]
+            code: u16,
+        }
+        let line: Line<'_> = serde_json::from_slice(line).map_err(|_| BackendError::Misbehaved)?;
+        let object = line.object.get().as_bytes();
+        Ok(match line.kind {
+            "ADDED" | "MODIFIED" => Self::Is(Object::parse(object)?),
+            "DELETED" => Self::Gone(Object::parse(object)?),
+            "BOOKMARK" => Self::Bookmark(Object::parse(object)?.version_text),
+            "ERROR" => {
+                let status: Status = serde_json::from_slice(object).map_err(|_| BackendError::Misbehaved)?;
+                // 410: `Expired` and `Gone` (Kubernetes API concepts, "410 Gone responses").
+                if status.code == 410 { Self::Expired } else { Self::Unknown }
+            }
+            _ => Self::Unknown,
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! Where a scope's Secret is: an injective map, because no environment holds `--` and no team or application is `secrets`.
+
+use crate::access::Target;
+use crate::id::Scope;
+
+/// Namespace and name of the Secret of one scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    namespace: String,
+    name: String,
+    scope: Scope,
+}
+
+impl Place {
+    pub(super) fn of(scope: &Scope) -> Self {
+        let target = Target::from(scope);
+        Self { namespace: target.namespace().into_owned(), name: target.object_name().to_owned(), scope: scope.clone() }
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The collection that the Secret is in.
+    pub(super) fn collection(&self) -> String {
+        format!("/api/v1/namespaces/{}/secrets", self.namespace)
+    }
+
+    /// The Secret itself.
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", self.collection(), self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_scope_has_its_place() {
+        let place = |text: &str| {
+            let place = Place::of(&Scope::parse(text).unwrap());
+            format!("{}/{}", place.namespace(), place.name())
+        };
+        assert_eq!(place("poc"), "poc/secrets");
+        assert_eq!(place("poc/eni--hyperion"), "poc/eni--hyperion");
+        assert_eq!(place("poc/eni--hyperion/my-app"), "poc--eni--hyperion/my-app");
+    }
+
+    proptest! {
+        #[test]
+        fn n2_two_scopes_never_share_a_place(
+            one in "[a-b]{1,2}(-[a-b])?/[a-b]{1,2}(--?[a-b]{1,2})?(/[a-b]{1,2})?",
+            two in "[a-b]{1,2}(-[a-b])?(/[a-b]{1,2}(--?[a-b]{1,2})?)?(/[a-b]{1,2})?",
+        ) {
+            let (Ok(one), Ok(two)) = (Scope::parse(&one), Scope::parse(&two)) else { return Ok(()) };
+            let (here, there) = (Place::of(&one), Place::of(&two));
+            let same = here.namespace() == there.namespace() && here.name() == there.name();
+            prop_assert_eq!(same, one == two);
+        }
+    }
+}

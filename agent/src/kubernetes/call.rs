@@ -1,0 +1,186 @@
+//! One request and its whole answer: a deadline, a size, the token renewed once after a 401, and no redirect followed.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use zeroize::Zeroizing;
+
+use super::ApiServer;
+use super::transport::Connection;
+
+/// An object may be 1.5 MiB in etcd (`--max-request-bytes`); its JSON with managed fields is a little more.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// How long to leave the API server alone where it does not say so.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What came back; the body is wiped when it is dropped.
+pub struct Answer {
+    /// The status line's code.
+    pub status: StatusCode,
+    /// `Retry-After`, in whole seconds.
+    pub retry_after: Option<Duration>,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// Why there is no answer that could be used. Carries no text from the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was sent.
+    #[error("the API server cannot be reached")]
+    Unreachable,
+    /// The connection broke, or the time passed, after the request may have arrived.
+    #[error("the API server did not answer")]
+    Lost,
+    /// It answered that something behind it failed: of a write nobody knows.
+    #[error("the API server failed")]
+    Failed,
+    /// It answered with a status that means "not now".
+    #[error("the API server is overloaded or not ready")]
+    Busy(Duration),
+    /// The token is not, or not any more, one of this cluster.
+    #[error("the API server does not accept our token")]
+    NotAuthenticated,
+    /// Too long, no JSON, or a status that has no place here.
+    #[error("the API server answered with something unexpected")]
+    Misbehaved,
+}
+
+impl Answer {
+    /// The body, read as `T`.
+    ///
+    /// # Errors
+    /// [`CallError::Misbehaved`]; what is wrong with it is not told, because it may be a secret.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(&self.body).map_err(|_| CallError::Misbehaved)
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Why the API server did not do it, in its own closed set of reasons.
+    #[must_use]
+    pub fn causes(&self) -> Vec<String> {
+        let status: Status = serde_json::from_slice(&self.body).unwrap_or_default();
+        status.details.causes.into_iter().map(|cause| cause.reason).collect()
+    }
+}
+
+/// The part of a `Status` (meta/v1) that says why, without its sentences: they may repeat what was sent.
+#[derive(Default, serde::Deserialize)]
+struct Status {
+    #[serde(default)]
+    details: Details,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Details {
+    #[serde(default)]
+    causes: Vec<Cause>,
+}
+
+#[derive(serde::Deserialize)]
+struct Cause {
+    #[serde(default)]
+    reason: String,
+}
+
+impl ApiServer {
+    /// Sends `request`, whose target is a path, and reads the answer.
+    ///
+    /// # Errors
+    /// [`CallError`]. Every answer below 500 other than 401, 429 and a redirect is an [`Answer`].
+    pub async fn call(&self, request: Request<Vec<u8>>, within: Duration) -> Result<Answer, CallError> {
+        let deadline = tokio::time::Instant::now() + within;
+        let permit = tokio::time::timeout_at(deadline, self.inner.calls.acquire());
+        let Ok(Ok(_permit)) = permit.await else { return Err(CallError::Busy(RETRY_AFTER)) };
+        let (parts, body) = request.into_parts();
+        let body = Bytes::from_owner(Zeroizing::new(body));
+        for last in [false, true] {
+            let (authorization, token) = self.inner.credentials.authorization();
+            let mut request = Request::new(Full::new(body.clone()));
+            *request.method_mut() = parts.method.clone();
+            *request.uri_mut() = self.inner.transport.uri(path_of(&parts.uri));
+            *request.headers_mut() = parts.headers.clone();
+            request.headers_mut().insert(header::AUTHORIZATION, authorization);
+            let connection = self.inner.transport.for_call(&self.inner.credentials);
+            let response = match tokio::time::timeout_at(deadline, send(&connection, request)).await {
+                Ok(response) => response?,
+                Err(_elapsed) => return Err(CallError::Lost),
+            };
+            if response.status() == StatusCode::UNAUTHORIZED {
+                // The kubelet may have rotated the token a moment ago.
+                if !last && self.inner.credentials.renew(token) {
+                    continue;
+                }
+                return Err(CallError::NotAuthenticated);
+            }
+            return match tokio::time::timeout_at(deadline, read(response)).await {
+                Ok(answer) => answer,
+                Err(_elapsed) => Err(CallError::Lost),
+            };
+        }
+        Err(CallError::NotAuthenticated)
+    }
+}
+
+pub(super) fn path_of(uri: &http::Uri) -> http::uri::PathAndQuery {
+    uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"))
+}
+
+pub(super) async fn send(
+    connection: &Connection,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, CallError> {
+    connection
+        .request(request)
+        .await
+        .map_err(|error| if error.is_connect() { CallError::Unreachable } else { CallError::Lost })
+}
+
+async fn read(response: Response<Incoming>) -> Result<Answer, CallError> {
+    let status = response.status();
+    let retry_after = retry_after(&response);
+    refuse(status, retry_after)?;
+    let mut incoming = response.into_body();
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(frame) = incoming.frame().await {
+        let Ok(mut data) = frame.map_err(|_| CallError::Lost)?.into_data() else { continue };
+        let needed = body.len() + data.remaining();
+        if needed > ANSWER_BYTES_MAX {
+            return Err(CallError::Misbehaved);
+        }
+        if needed > body.capacity() {
+            // Grown by moving, so that what a vector leaves behind when it grows is wiped.
+            let mut larger = Zeroizing::new(Vec::with_capacity((needed * 2).clamp(4096, ANSWER_BYTES_MAX)));
+            larger.extend_from_slice(&body);
+            body = larger;
+        }
+        body.extend_from_slice(&data);
+        data.advance(data.remaining());
+    }
+    Ok(Answer { status, retry_after, body })
+}
+
+/// Statuses that are no answer to what was asked.
+pub(super) fn refuse(status: StatusCode, retry_after: Option<Duration>) -> Result<(), CallError> {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Err(CallError::Busy(retry_after.unwrap_or(RETRY_AFTER)))
+        }
+        _ if status.is_server_error() => Err(CallError::Failed),
+        _ if status.is_redirection() || status.is_informational() => Err(CallError::Misbehaved),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(Duration::from_mins(1)))
+}

@@ -1,0 +1,141 @@
+//! Connections to the API server: TLS against the cluster's CA, HTTP/2, made anew when the CA changes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http_body_util::Full;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use rustls::pki_types::{DnsName, ServerName};
+
+use super::Address;
+use super::credentials::{Credentials, CredentialsError};
+
+/// The name that every API server's certificate carries, whatever its address.
+const SERVER_NAME: &str = "kubernetes.default.svc";
+
+/// How long a connection may take to come up.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A silent connection is asked whether it lives, and given up if it does not say so.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+
+/// Watches on one connection. API servers allow 100 streams on one (`--http2-max-streams-per-connection`); a watch
+/// above that would wait for another to end.
+const WATCHES_PER_CONNECTION: usize = 80;
+
+/// One connection and its replacement when it breaks.
+pub(super) type Connection = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The connections of one agent.
+pub(super) struct Transport {
+    authority: Authority,
+    state: Mutex<State>,
+}
+
+struct State {
+    ca_generation: u64,
+    connector: HttpsConnector<HttpConnector>,
+    calls: Connection,
+    watches: Vec<WatchConnection>,
+}
+
+struct WatchConnection {
+    connection: Connection,
+    places: Arc<()>,
+}
+
+/// A watch's place on its connection; dropping it gives the place back.
+pub(super) struct Place(#[expect(dead_code, reason = "its count is what counts")] Arc<()>);
+
+impl Transport {
+    pub(super) fn new(address: &Address, credentials: &Credentials) -> Result<Self, CredentialsError> {
+        let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+        let authority = Authority::try_from(format!("{host}:{}", address.port))
+            .unwrap_or_else(|_| Authority::from_static(SERVER_NAME));
+        Ok(Self { authority, state: Mutex::new(State::new(credentials)?) })
+    }
+
+    /// The whole address of `path`.
+    pub(super) fn uri(&self, path: PathAndQuery) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(Scheme::HTTPS);
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path);
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+
+    /// The connection for calls.
+    pub(super) fn for_call(&self, credentials: &Credentials) -> Connection {
+        self.current(credentials).calls.clone()
+    }
+
+    /// A connection with a place for one more watch.
+    pub(super) fn for_watch(&self, credentials: &Credentials) -> (Connection, Place) {
+        let mut state = self.current(credentials);
+        // The last connection without a watch is closed by its pool; here it only leaves the list.
+        state.watches.retain(|watch| Arc::strong_count(&watch.places) > 1);
+        let free = |watch: &&WatchConnection| Arc::strong_count(&watch.places) <= WATCHES_PER_CONNECTION;
+        if let Some(watch) = state.watches.iter().find(free) {
+            return (watch.connection.clone(), Place(Arc::clone(&watch.places)));
+        }
+        let (connection, places) = (connection(&state.connector), Arc::new(()));
+        state.watches.push(WatchConnection { connection: connection.clone(), places: Arc::clone(&places) });
+        (connection, Place(places))
+    }
+
+    fn current(&self, credentials: &Credentials) -> std::sync::MutexGuard<'_, State> {
+        // Replaced as a whole: whatever a panic left is a state that was once true.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.ca_generation != credentials.ca_generation()
+            && let Ok(new) = State::new(credentials)
+        {
+            *state = new;
+        }
+        state
+    }
+}
+
+impl State {
+    fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
+        let (bundle, ca_generation) = credentials.bundle();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(CredentialsError::Tls)?
+            .with_root_certificates(bundle)
+            .with_no_client_auth();
+        let name =
+            DnsName::try_from_str(SERVER_NAME).map_err(|_| CredentialsError::Tls(rustls::Error::EncryptError))?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_nodelay(true);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_only()
+            .with_server_name_resolver(FixedServerNameResolver::new(ServerName::DnsName(name)))
+            .enable_http2()
+            .wrap_connector(tcp);
+        Ok(Self { ca_generation, calls: connection(&connector), connector, watches: Vec::new() })
+    }
+}
+
+fn connection(connector: &HttpsConnector<HttpConnector>) -> Connection {
+    Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_mins(1))
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_ANSWER)
+        .http2_keep_alive_while_idle(false)
+        .build(connector.clone())
+}
