@@ -6,6 +6,7 @@ mod served;
 
 use cloakroom_agent::access::file::GrantTable;
 use cloakroom_agent::api::body::{OnboardBody, PutBody, RotateBody, parse};
+use cloakroom_agent::backend::kubernetes::object::{Event, Object};
 use cloakroom_agent::config::Config;
 use cloakroom_agent::id::{SecretId, SubKey, scan};
 use cloakroom_agent::server::framing::Framing;
@@ -107,6 +108,24 @@ pub(crate) fn grants_yaml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Err(problems) = GrantTable::parse(text) {
         says_nothing_of(&problems.to_string(), text);
+    }
+}
+
+/// Every answer of an API server is a Secret or none, and every line of a watch an event or none; each slot is text or
+/// an error.
+pub(crate) fn kube_object(data: &[u8]) {
+    let look = |object: &Object| {
+        for name in object.names() {
+            assert!(
+                object.slot(name).is_err() || object.slot(name).is_ok_and(|slot| slot.is_none_or(|v| !v.is_blank()))
+            );
+        }
+    };
+    if let Ok(object) = Object::parse(data) {
+        look(&object);
+    }
+    if let Ok(Event::Is(object) | Event::Gone(object)) = Event::parse(data) {
+        look(&object);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod call;
 mod credentials;
+mod expiry;
 pub mod review;
 mod stream;
 mod transport;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use call::{Answer, CallError};
 pub use credentials::CredentialsError;
+pub use expiry::TokenExpiry;
 pub use stream::Lines;
 
 use credentials::Credentials;

@@ -17,7 +17,7 @@ use crate::audit::{Audit, AuditMetrics};
 use crate::cache::{Cache, CacheMetrics};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::kubernetes::Address;
+use crate::kubernetes::{Address, TokenExpiry};
 use crate::listener::{self, ListenSettings};
 use crate::metrics::{Metrics, ProcessCollector};
 use crate::operations::Operations;
@@ -46,13 +46,16 @@ pub async fn agent(config: Config, address: Address, started: impl FnOnce(&Start
     let mut registry = Registry::default();
     // Without a prefix of ours: every Prometheus client names the figures of its process so.
     registry.register_collector(Box::new(ProcessCollector));
+    let api_server = sources::api_server(&config, &address)?;
+    if let Some(api_server) = &api_server {
+        registry.register_collector(Box::new(TokenExpiry(api_server.clone())));
+    }
     let families = registry.sub_registry_with_prefix("cloakroom");
 
     let audit_metrics = AuditMetrics::default();
     audit_metrics.register(families);
     let audit = Audit::open(settings::audit(&config)?, audit_metrics)?;
 
-    let api_server = sources::api_server(&config, &address)?;
     let (provider, grants) = sources::permissions(&config, api_server.as_ref())?;
     let access_metrics = AccessMetrics::default();
     access_metrics.register(families);

@@ -53,3 +53,8 @@ fn the_corpus_of_grants_holds() {
 fn the_corpus_of_map_slots_holds() {
     replay("map_slot", checks::map_slot);
 }
+
+#[test]
+fn the_corpus_of_secrets_and_watch_events_holds() {
+    replay("kube_object", checks::kube_object);
+}

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use cloakroom_tests::agent::{Agent, Options, eventually};
+use cloakroom_tests::canary::{Canary, Sink, sweep};
 use cloakroom_tests::cluster::{Account, Cluster};
 use cloakroom_tests::wire::{Connection, Response};
 
@@ -41,7 +43,7 @@ fn value(response: &Response) -> String {
 }
 
 #[test]
-fn i8_the_caller_is_who_the_api_server_says_and_no_variable_changes_it() {
+fn n13_the_caller_is_who_the_api_server_says_and_no_variable_changes_it() {
     let (cluster, account) = prepared();
     let mut options = cluster.agent_options(&account);
     for name in ["POD_NAMESPACE", "POD_NAME", "SERVICE_ACCOUNT", "HOSTNAME"] {
@@ -71,7 +73,7 @@ fn each_right_opens_its_own_calls_and_is_taken_away_within_its_time() {
 }
 
 #[test]
-fn a_denied_read_leaves_no_trace_in_the_api_server_but_the_review() {
+fn i6_a_denied_read_leaves_no_trace_in_the_api_server_but_the_review() {
     let (cluster, account, agent) = start("");
     let before = cluster.audit_log().len();
     let secret = "/api/v1/secrets/poc:eni--hyperion:hidden:externalSecrets%2Fcanary-key:";
@@ -143,4 +145,105 @@ fn b2_b4_an_api_server_that_cannot_be_reached_or_stalls_is_a_refusal_in_time_and
         });
         assert_eq!(value(&get(&agent, SECRET)), "again", "{fault}");
     }
+}
+
+#[test]
+fn x5_no_value_and_no_token_reaches_a_log_of_the_agent_or_of_the_api_server() {
+    let (cluster, account) = prepared();
+    cluster.empty(NAMESPACE);
+    cluster.bind(&account, NAMESPACE, &RIGHTS);
+    let agent = Agent::start(Options { log: "trace", ..cluster.agent_options(&account) });
+    let canaries: Vec<Canary> = (0..3).map(Canary::new).collect();
+    let body = |canary: &Canary| serde_json::json!({"value": canary.text()}).to_string();
+    eventually(DENIAL, "onboarding is allowed", || put(&agent, APP, "{}").status == 200);
+    eventually(DENIAL, "writing is allowed", || put(&agent, SECRET, &body(&canaries[0])).status == 200);
+    let entry = "/api/v1/secrets/poc:eni--hyperion:my-app:externalSecrets%2Fa:";
+    assert_eq!(put(&agent, entry, &body(&canaries[1])).status, 200);
+    eventually(DENIAL, "reading is allowed", || value(&get(&agent, entry)) == canaries[1].text());
+    let encoded = base64::engine::general_purpose::STANDARD.encode(canaries[2].text());
+    let change = serde_json::json!({"data": {"clientSecret": encoded}}).to_string();
+    cluster.kubectl(&["-n", NAMESPACE, "patch", "secret", "my-app", "--type=merge", "-p", &change]);
+    eventually(DENIAL, "the change is seen", || value(&get(&agent, SECRET)) == canaries[2].text());
+    let mut sinks = Sink::files(agent.directory(), &[]);
+    let log = std::env::var_os("CLOAKROOM_TEST_AUDIT_LOG").unwrap();
+    sinks.push(Sink::new("the API server's audit log", std::fs::read(log).unwrap()));
+    sinks.push(Sink::new("/metrics", Connection::open(&agent.admin()).request_plain("GET", "/metrics", &[], b"").body));
+    assert_eq!(sweep(&canaries, &sinks), Vec::<String>::new());
+    let token = std::fs::read_to_string(account.directory.path().join("token")).unwrap();
+    let signature = token.trim().rsplit('.').next().unwrap();
+    assert!(!agent.log().contains(signature), "the token is in the log");
+    let metrics = String::from_utf8(sinks.pop().unwrap().content).unwrap();
+    assert!(metrics.contains("cloakroom_token_expiry_seconds{token=\"kube\"} "), "{metrics}");
+}
+
+/// Replaces a file of the account as a whole, as the kubelet does.
+fn replace(account: &Account, name: &str, content: &str) {
+    let directory = account.directory.path();
+    std::fs::write(directory.join("new"), content).unwrap();
+    std::fs::rename(directory.join("new"), directory.join(name)).unwrap();
+}
+
+fn allowed_to_read(cluster: &Cluster, account: &Account, agent: &Agent) {
+    cluster.bind(account, NAMESPACE, &RIGHTS);
+    eventually(DENIAL, "onboarding is allowed", || {
+        put(agent, APP, r#"{"secrets":[{"name":"clientSecret","value":"one"}]}"#).status == 200
+    });
+    eventually(DENIAL, "reading is allowed", || get(agent, SECRET).status == 200);
+}
+
+#[test]
+fn i8_a_token_that_the_api_server_does_not_accept_is_nobody_and_one_that_it_accepted_ends_in_its_bound() {
+    let (cluster, account) = prepared();
+    let (namespace, name) = (account.namespace.as_str(), account.name.as_str());
+    let foreign = cluster.kubectl(&["-n", namespace, "create", "token", name, "--audience=somebody-else"]);
+    for token in [foreign.as_str(), "no.token.at-all"] {
+        replace(&account, "token", token);
+        let agent = Agent::start(cluster.agent_options(&account));
+        eventually(DENIAL, "the token is refused", || get(&agent, "/api/v1/whoami").status == 401);
+        assert_eq!((get(&agent, SECRET).status, put(&agent, SECRET, r#"{"value":"x"}"#).status), (401, 401));
+    }
+    let (cluster, account, agent) = start("");
+    allowed_to_read(&cluster, &account, &agent);
+    cluster.kubectl(&["-n", &account.namespace, "delete", "serviceaccount", &account.name]);
+    // The API server itself believes a token for some seconds (`--authentication-token-webhook-cache-ttl` has no part in
+    // it: its own cache of service accounts does), then what we were told lives out its time.
+    eventually(ALLOWANCE * 2, "nothing is served any more", || matches!(get(&agent, SECRET).status, 401 | 503));
+}
+
+#[test]
+fn i9_a_rotated_token_is_used_within_ten_seconds_and_a_file_that_is_missing_for_a_moment_fails_nothing() {
+    let (cluster, account, agent) = start("cache: {ttl: 0s}");
+    allowed_to_read(&cluster, &account, &agent);
+    std::fs::remove_file(account.directory.path().join("token")).unwrap();
+    let missing = Instant::now();
+    while missing.elapsed() < Duration::from_secs(12) {
+        assert_eq!(get(&agent, SECRET).status, 200, "the last good token stays in use");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    // Another identity, so that it shows which token is in use.
+    let other = cluster.account(NAMESPACES[0]);
+    let token = std::fs::read_to_string(other.directory.path().join("token")).unwrap();
+    replace(&account, "token", &token);
+    let user = format!("system:serviceaccount:{}:{}", other.namespace, other.name);
+    eventually(Duration::from_secs(16), "the new token is used", || {
+        let body: serde_json::Value = serde_json::from_slice(&get(&agent, "/api/v1/whoami").body).unwrap();
+        body["subject"] == user.as_str()
+    });
+    assert_eq!(get(&agent, SECRET).status, 403, "what the old identity was allowed is not the new one's");
+}
+
+#[test]
+fn b4_an_unknown_authority_is_refused_and_a_rotated_one_is_picked_up_without_a_restart() {
+    let (cluster, account, agent) = start("cache: {ttl: 0s}");
+    allowed_to_read(&cluster, &account, &agent);
+    let good = std::fs::read_to_string(account.directory.path().join("ca.crt")).unwrap();
+    let unknown = include_str!("unknown-ca.crt");
+    replace(&account, "ca.crt", unknown);
+    eventually(ALLOWANCE, "the server is not trusted", || get(&agent, SECRET).status == 503);
+    replace(&account, "ca.crt", &format!("{unknown}{good}"));
+    eventually(Duration::from_secs(15), "the bundle with both is picked up", || get(&agent, SECRET).status == 200);
+    cluster.control(&["rotate-ca"]);
+    let rotated = cluster.ca();
+    replace(&account, "ca.crt", &rotated);
+    eventually(ALLOWANCE, "the new authority is trusted", || put(&agent, SECRET, r#"{"value":"two"}"#).status == 200);
 }

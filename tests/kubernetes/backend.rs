@@ -162,7 +162,7 @@ async fn u2_what_others_have_written_is_read_and_nothing_of_it_is_lost_by_a_merg
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_made_by_kubectl_is_seen_without_polling_and_so_are_a_deletion_and_a_creation() {
+async fn k5_a_change_made_by_kubectl_is_seen_without_polling_and_so_are_a_deletion_and_a_creation() {
     let (cluster, _account, agent) = agent();
     let backend = &*agent.backend;
     let told = Arc::new(Mutex::new(0));
@@ -186,7 +186,7 @@ async fn a_change_made_by_kubectl_is_seen_without_polling_and_so_are_a_deletion_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_written_says_why_and_leaves_all_as_it_was() {
+async fn b7_what_cannot_be_written_says_why_and_leaves_all_as_it_was() {
     let (cluster, account, agent) = agent();
     let backend = &*agent.backend;
     let client_secret = id("clientSecret");
@@ -241,7 +241,7 @@ fn merges() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i9_ten_agents_merging_into_one_scope_lose_nothing_and_wait_in_bounds() {
+async fn b7_ten_agents_merging_into_one_scope_lose_nothing_and_wait_in_bounds() {
     let (cluster, account, agent) = agent();
     onboard(&*agent.backend, APP, Strategy::Merge, &[]).await.unwrap();
     let tracker = TaskTracker::new();

@@ -151,6 +151,11 @@ impl Cluster {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// The authorities that the API server's certificate may come from now.
+    pub fn ca(&self) -> String {
+        String::from_utf8(Self::get().ca).unwrap()
+    }
+
     /// The API server as a pod of `account` has it.
     pub fn api(&self, account: &Account) -> ApiServer {
         ApiServer::new(&self.address, account.directory.path()).unwrap()

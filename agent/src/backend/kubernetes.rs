@@ -3,7 +3,7 @@
 //! Nothing is listed and nothing is polled. An object in use is got once and then watched; a write is a patch that
 //! demands the version that it was worked out from, repeated on what others have written meanwhile.
 
-mod object;
+pub mod object;
 mod objects;
 mod place;
 mod reads;

@@ -17,7 +17,7 @@ use crate::secret::SecretValue;
 pub(super) type Version = u64;
 
 /// One Secret.
-pub(super) struct Object {
+pub struct Object {
     pub(super) uid: Box<str>,
     pub(super) version: Version,
     /// The version as it came, for the server.
@@ -68,13 +68,19 @@ impl<'de> Deserialize<'de> for Encoded {
 
 impl Object {
     /// Reads the JSON of a Secret.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, BackendError> {
+    ///
+    /// # Errors
+    /// [`BackendError::Misbehaved`]: it is none. Nothing of the text is told.
+    pub fn parse(json: &[u8]) -> Result<Self, BackendError> {
         serde_json::from_slice::<Wire>(json).map_err(|_| BackendError::Misbehaved).map(Self::from)
     }
 
     /// The slot's content. What is blank counts as absent: no backend keeps such values, and the reference writes them
     /// where it deletes.
-    pub(super) fn slot(&self, name: &str) -> Result<Option<SecretValue>, BackendError> {
+    ///
+    /// # Errors
+    /// [`BackendError::Unreadable`] for bytes that are no UTF-8, [`BackendError::Misbehaved`] for a text that is no base64.
+    pub fn slot(&self, name: &str) -> Result<Option<SecretValue>, BackendError> {
         let Some(encoded) = self.slots.get(name) else { return Ok(None) };
         let mut bytes = Zeroizing::new(Vec::with_capacity(encoded.0.len() / 4 * 3 + 3));
         STANDARD.decode_vec(encoded.0.as_bytes(), &mut bytes).map_err(|_| BackendError::Misbehaved)?;
@@ -86,6 +92,11 @@ impl Object {
     /// How ids of this object's slots are fingerprinted: only who may read the Secret sees its uid.
     pub(super) fn fingerprinter(&self, keyed: bool) -> Fingerprinter {
         if keyed { Fingerprinter::Keyed(Zeroizing::new(self.uid.as_bytes().to_vec())) } else { Fingerprinter::Sha256 }
+    }
+
+    /// The names of its slots.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.keys().map(AsRef::as_ref)
     }
 
     /// Whether it only waits for the finalizers of others: for us it is gone.
@@ -136,7 +147,7 @@ impl From<Wire> for Object {
 }
 
 /// What a watch says.
-pub(super) enum Event {
+pub enum Event {
     /// The object is this now.
     Is(Object),
     /// It is gone: this is what it was last.
@@ -151,7 +162,10 @@ pub(super) enum Event {
 
 impl Event {
     /// Reads one line of a watch.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, BackendError> {
+    ///
+    /// # Errors
+    /// [`BackendError::Misbehaved`].
+    pub fn parse(line: &[u8]) -> Result<Self, BackendError> {
         #[derive(Deserialize)]
         struct Line<'a> {
             #[serde(rename = "type")]
