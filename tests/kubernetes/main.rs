@@ -10,3 +10,4 @@
 mod agent;
 mod backend;
 mod place;
+mod pod;
