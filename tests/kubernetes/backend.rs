@@ -251,20 +251,27 @@ async fn b7_ten_agents_merging_into_one_scope_lose_nothing_and_wait_in_bounds() 
         let (cluster, account) = (cluster.clone(), account.clone());
         agents.push(tracker.spawn(async move {
             let agent = AgentBackend::new(cluster.api(&account), settings());
-            let mut waits = Vec::new();
+            let (mut waits, mut refused) = (Vec::new(), 0);
             for index in 0..count {
                 let key = format!("externalSecrets/a{number}.{index}");
                 let began = tokio::time::Instant::now();
-                onboard(&*agent.backend, APP, Strategy::Merge, &[(&key, "v")]).await.unwrap();
+                // 429 says to come back: nothing was changed.
+                while let Err(error) = onboard(&*agent.backend, APP, Strategy::Merge, &[(&key, "v")]).await {
+                    assert_eq!(error, BackendError::Contention);
+                    refused += 1;
+                }
                 waits.push(began.elapsed());
             }
-            waits
+            (waits, refused)
         }));
     }
-    let mut waits = Vec::new();
+    let (mut waits, mut refused) = (Vec::new(), 0);
     for agent in agents {
-        waits.extend(agent.await.unwrap());
+        let (of_one, refused_of_one) = agent.await.unwrap();
+        waits.extend(of_one);
+        refused += refused_of_one;
     }
+    assert!(refused * 100 <= waits.len(), "{refused} of {} were refused", waits.len());
     waits.sort();
     println!(
         "waits: p50 {:?}, p99 {:?}, most {:?}",
@@ -274,4 +281,77 @@ async fn b7_ten_agents_merging_into_one_scope_lose_nothing_and_wait_in_bounds() 
     );
     let map: BTreeMap<String, String> = serde_json::from_str(&stored(&cluster, "externalSecrets")).unwrap();
     assert_eq!(map.len(), 10 * count);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_what_admission_refuses_is_refused_with_a_sentence_of_its_own() {
+    let (cluster, _account, agent) = agent();
+    let backend = &*agent.backend;
+    onboard(backend, APP, Strategy::Replace, &[("clientSecret", "one")]).await.unwrap();
+    cluster.apply(
+        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\n\
+         metadata: {name: cloakroom-test}\nspec:\n  failurePolicy: Fail\n  matchConstraints:\n    resourceRules:\n    \
+         - {apiGroups: [''], apiVersions: [v1], operations: [UPDATE], resources: [secrets]}\n  \
+         validations: [{expression: \"object.metadata.name != 'my-app'\"}]\n---\n\
+         apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\n\
+         metadata: {name: cloakroom-test}\nspec: {policyName: cloakroom-test, validationActions: [Deny]}\n",
+    );
+    let client_secret = id("clientSecret");
+    eventually("admission refuses", async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        put(backend, &client_secret, "two").await == Err(BackendError::Rejected)
+    })
+    .await;
+    let before = read(backend, &client_secret).await;
+    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+        cluster.kubectl(&["delete", kind, "cloakroom-test"]);
+    }
+    assert!(before.is_ok(), "what is there is not touched");
+    eventually("writes are taken again", async || {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        put(backend, &client_secret, "three").await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_a_namespace_that_is_missing_or_on_its_way_out_is_told() {
+    let (cluster, account, agent) = agent();
+    let backend = &*agent.backend;
+    // In the whole cluster: a namespace on its way out loses its own bindings first.
+    let (name, namespace) = (&account.name, &account.namespace);
+    cluster.apply(&format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {name}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {BACKEND_ROLE}}}\n\
+         subjects: [{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}]\n"
+    ));
+    let team = format!("t{}", std::process::id());
+    let app = format!("poc/{team}/app");
+    eventually("the missing namespace is told", async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        onboard(backend, &app, Strategy::Replace, &[]).await.map(drop) == Err(BackendError::NamespaceMissing)
+    })
+    .await;
+    let scoped = format!("poc--{team}");
+    cluster.namespace(&scoped);
+    onboard(backend, &app, Strategy::Replace, &[("clientSecret", "one")]).await.unwrap();
+    // Our finalizer on the Secret keeps the namespace in its last state.
+    cluster.kubectl(&["delete", "namespace", &scoped, "--wait=false"]);
+    let other = format!("poc/{team}/other");
+    eventually("the namespace on its way out is told", async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let refused = onboard(backend, &other, Strategy::Replace, &[]).await;
+        matches!(refused, Err(BackendError::Terminating { .. }))
+    })
+    .await;
+    let secret = format!("poc:{team}:app:clientSecret:");
+    eventually("its Secret takes no write any more", async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        matches!(put(backend, &secret, "one").await, Err(BackendError::Terminating { .. }))
+    })
+    .await;
+    assert_eq!(read(backend, &secret).await.as_deref(), Ok("one"), "and is read until it is gone");
+    offboard(backend, &app).await.unwrap();
+    cluster.kubectl(&["delete", "clusterrolebinding", name]);
+    cluster.kubectl(&["wait", "--for=delete", &format!("namespace/{scoped}"), "--timeout=30s"]);
 }

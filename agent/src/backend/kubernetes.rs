@@ -5,6 +5,7 @@
 
 pub mod object;
 mod objects;
+mod pace;
 mod place;
 mod reads;
 mod requests;
@@ -93,7 +94,6 @@ struct Shared {
     clock: Clock,
     objects: Objects,
     changed: OnceLock<Changed>,
-    pace: writes::Pace,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -130,7 +130,6 @@ impl KubernetesSecrets {
             clock: Clock::Boot,
             objects,
             changed: OnceLock::new(),
-            pace: writes::Pace::default(),
             tasks,
             stop,
         };

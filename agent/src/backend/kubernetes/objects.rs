@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Shared;
 use super::object::{Object, Version};
+use super::pace::Pace;
 use super::place::Place;
 use crate::backend::{Freshness, WatchHealth};
 use crate::clock::Moment;
@@ -27,6 +28,8 @@ pub(super) struct InUse {
     pub(super) gets: tokio::sync::Mutex<()>,
     /// One write of this agent at a time: its own writers need not race each other.
     pub(super) writes: tokio::sync::Mutex<()>,
+    /// How fast it writes.
+    pub(super) pace: Pace,
     /// Whether a watch confirms what is known.
     pub(super) health: Arc<WatchHealth>,
     watched: AtomicBool,
@@ -91,6 +94,7 @@ impl Objects {
             state: Mutex::new(State { known: None, used: now }),
             gets: tokio::sync::Mutex::default(),
             writes: tokio::sync::Mutex::default(),
+            pace: Pace::default(),
             health: Arc::default(),
             watched: AtomicBool::new(false),
         });

@@ -1,6 +1,6 @@
 //! Writes: read, plan, and store under the version that was read, again and again until it holds or the time is over.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -19,44 +19,8 @@ use crate::slots::{OnboardRequest, OnboardedItem};
 /// What the API server takes (`MaxSecretSize` in its sources): decoded bytes of all slots together.
 const OBJECT_BYTES_MAX: usize = 1 << 20;
 
-/// How far apart the writers of one object keep, at least and at most.
-const WINDOW_MIN: Duration = Duration::from_millis(10);
-const WINDOW_MAX: Duration = Duration::from_millis(640);
-
-/// Without a conflict for so long, nobody else is writing.
-const CALM: Duration = Duration::from_secs(2);
-
 /// How long to wait before a write that is known not to have happened is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
-
-/// How fast this agent writes where others write too: the time between tries doubles with each conflict and shrinks
-/// with each success, so that ten agents find the rate at which most first tries hold.
-#[derive(Default)]
-pub(super) struct Pace(Mutex<Option<(Duration, Instant)>>);
-
-impl Pace {
-    fn window(&self) -> Duration {
-        let state = *self.lock();
-        state.filter(|(_, last)| last.elapsed() < CALM).map_or(Duration::ZERO, |(window, _)| window)
-    }
-
-    fn conflict(&self) -> Duration {
-        let window = (self.window() * 2).clamp(WINDOW_MIN, WINDOW_MAX);
-        *self.lock() = Some((window, Instant::now()));
-        window
-    }
-
-    fn success(&self) {
-        if let Some((window, _)) = &mut *self.lock() {
-            *window = window.mul_f64(0.85);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Duration, Instant)>> {
-        // Two numbers, written together.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What a write is.
 struct Change<'a> {
@@ -110,6 +74,8 @@ struct Attempt<'a> {
     shared: &'a Arc<Shared>,
     object: Arc<InUse>,
     deadline: Instant,
+    /// How often somebody else was faster.
+    lost: u32,
     /// The plan of which nobody knows whether it is stored, and the version that it was worked out from.
     unsure: Option<(Plan, Box<str>)>,
 }
@@ -117,7 +83,7 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn new(shared: &'a Arc<Shared>, place: &Place) -> Self {
         let object = shared.objects.at(place, shared.clock.now());
-        Self { shared, object, deadline: Instant::now() + shared.settings.write, unsure: None }
+        Self { shared, object, deadline: Instant::now() + shared.settings.write, lost: 0, unsure: None }
     }
 
     fn left(&self) -> Duration {
@@ -148,14 +114,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Somebody else was faster.
-    async fn give_way(&self) -> Result<(), BackendError> {
-        let window = self.shared.pace.conflict();
-        self.pause(jitter::up_to(window), BackendError::Contention).await
+    async fn give_way(&mut self) -> Result<(), BackendError> {
+        let window = self.object.pace.conflict();
+        self.lost += 1;
+        self.pause(jitter::up_to(window / self.lost), BackendError::Contention).await
     }
 
     /// What is stored now, where an answer did not show it.
     async fn stored(&self, object: Option<Object>) -> Result<Arc<Object>, BackendError> {
-        self.shared.pace.success();
+        self.object.pace.success();
         let Some(object) = object.map(Arc::new) else {
             return self.look().await?.ok_or(BackendError::OutcomeUnknown);
         };
@@ -172,7 +139,7 @@ async fn store(shared: &Arc<Shared>, change: &Change<'_>) -> Result<(Arc<Object>
     let turn = tokio::time::timeout_at(attempt.deadline, in_use.writes.lock()).await;
     let _turn = turn.map_err(|_elapsed| BackendError::Contention)?;
     let mut parents_made = false;
-    attempt.pause(jitter::up_to(shared.pace.window()), BackendError::Contention).await?;
+    attempt.pause(jitter::up_to(in_use.pace.window()), BackendError::Contention).await?;
     loop {
         let base = attempt.look().await?;
         if let Some((plan, version)) = attempt.unsure.take() {
