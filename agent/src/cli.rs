@@ -4,6 +4,7 @@ mod about;
 mod agent;
 mod arguments;
 mod banner;
+mod can_i;
 mod client;
 mod configuration;
 mod console;
@@ -27,7 +28,7 @@ use error::CliError;
 pub use error::Exit;
 
 /// Commands that are announced and not there yet. They must not look like a typing mistake, and must do nothing.
-const LATER: [&str; 9] = ["render", "exec", "install", "resolve", "obfuscate", "watch", "can-i", "conjur", "gateway"];
+const LATER: [&str; 8] = ["render", "exec", "install", "resolve", "obfuscate", "watch", "conjur", "gateway"];
 
 /// Runs one command on the process's own streams.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
@@ -91,6 +92,7 @@ fn dispatch(arguments: Arguments, environment: &Environment, console: &mut Conso
         Command::Offboard { scope } => onboarding::offboard(&client()?, &scope, console),
         Command::Whoami { scope } => about::whoami(&client()?, scope.as_deref(), console),
         Command::Status { watch } => about::status(&client()?, watch, console),
+        Command::CanI(arguments) => can_i::run(&arguments, json, environment, console),
         Command::Config { command } => configuration::run(&command, console),
         Command::Completions { shell } => completions(shell, console),
         Command::Version => Ok(console.line(concat!("cloakroom ", env!("CARGO_PKG_VERSION")))?),

@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::admin::AdminAddress;
 use crate::slots::{Catalogue, Generator};
 
+pub use access::TOKEN_DIRECTORY;
 pub use limits::Limits;
 pub use schema::schema;
 

@@ -5,6 +5,7 @@
 
 mod bare;
 mod client;
+mod kubernetes;
 mod rows;
 mod servers;
 mod soak;
@@ -17,8 +18,10 @@ use anyhow::{Context as _, bail};
 
 const USAGE: &str = "\
 cloakroom-bench bench [--json FILE] [--rounds N] [--seconds S]   compare the agent with a bare server
+cloakroom-bench kubernetes [--json FILE] [--rounds N]            compare it with kube-rs on a real cluster
 cloakroom-bench soak [MINUTES]                                   watch an agent under load
-cloakroom-bench bare SOCKET BODY                                 the bare server";
+cloakroom-bench bare SOCKET BODY                                 the bare server
+cloakroom-bench bare-get KUBECONFIG COUNT                        the bare client of the API server";
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -27,7 +30,14 @@ fn main() -> anyhow::Result<()> {
             let socket = arguments.next().context(USAGE)?;
             bare::serve(&PathBuf::from(socket), arguments.next().context(USAGE)?)
         }
-        Some("bench") => bench(arguments),
+        Some("bare-get") => {
+            let kubeconfig = arguments.next().context(USAGE)?;
+            kubernetes::bare_get(&PathBuf::from(kubeconfig), arguments.next().context(USAGE)?.parse()?)
+        }
+        Some("bench") => {
+            bench(arguments, &|options| rows::measure(options.rounds, Duration::from_secs_f64(options.seconds)))
+        }
+        Some("kubernetes") => bench(arguments, &|options| kubernetes::measure(options.rounds)),
         Some("soak") => {
             let minutes = arguments.next().map_or(Ok(30), |text| text.parse()).context(USAGE)?;
             soak::run(Duration::from_secs(60 * minutes))
@@ -36,20 +46,28 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-fn bench(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<()> {
-    let (mut json, mut rounds, mut seconds) = (None, 7, 2.0);
+struct Options {
+    json: Option<PathBuf>,
+    rounds: usize,
+    seconds: f64,
+}
+
+type Measure<'a> = &'a dyn Fn(&Options) -> anyhow::Result<Vec<table::Row>>;
+
+fn bench(mut arguments: impl Iterator<Item = String>, measure: Measure<'_>) -> anyhow::Result<()> {
+    let mut options = Options { json: None, rounds: 7, seconds: 2.0 };
     while let Some(option) = arguments.next() {
         let value = arguments.next().context(USAGE)?;
         match option.as_str() {
-            "--json" => json = Some(PathBuf::from(value)),
-            "--rounds" => rounds = value.parse().context(USAGE)?,
-            "--seconds" => seconds = value.parse().context(USAGE)?,
+            "--json" => options.json = Some(PathBuf::from(value)),
+            "--rounds" => options.rounds = value.parse().context(USAGE)?,
+            "--seconds" => options.seconds = value.parse().context(USAGE)?,
             _ => bail!(USAGE),
         }
     }
-    let rows = rows::measure(rounds, Duration::from_secs_f64(seconds))?;
+    let rows = measure(&options)?;
     println!("{}", table::show(&rows));
-    if let Some(path) = json {
+    if let Some(path) = options.json {
         std::fs::write(&path, table::json(&rows)?).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())

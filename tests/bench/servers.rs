@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use cloakroom_tests::cluster::{Account, Cluster};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, getuid};
 use tempfile::TempDir;
@@ -51,7 +52,7 @@ impl Server {
         let directory = TempDir::new()?;
         let socket = directory.path().join("bare.sock");
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("bare").arg(&socket).arg(body);
+        command.env_clear().arg("bare").arg(&socket).arg(body);
         Self::start(command, socket, directory)
     }
 
@@ -86,14 +87,34 @@ impl Server {
             ),
         )?;
         let mut command = Command::new(beside("cloakroom")?);
+        command.env_clear();
         command.args(["agent", "--config"]).arg(directory.path().join("cloakroom.yaml"));
         let socket = directory.path().join("run/agent.sock");
         Self::start(command, socket, directory)
     }
 
+    /// An agent with everything from Kubernetes, as a pod of `account` would have it.
+    pub(crate) fn kubernetes_agent(cluster: &Cluster, account: &Account, extra: &str) -> anyhow::Result<Self> {
+        let directory = TempDir::new()?;
+        let options = cluster.agent_options(account);
+        let sources = options.sources.context("no sources")?;
+        let socket = directory.path().join("run/agent.sock");
+        let config = format!(
+            "listen: {{socket: {}, allowUids: [{}], admin: \"\"}}\n{sources}\naudit: {{sink: file, file: /dev/null}}\n\
+             limits: {{callerRate: 100000, callerBurst: 200000}}\n{extra}\n",
+            socket.display(),
+            getuid(),
+        );
+        fs::write(directory.path().join("cloakroom.yaml"), config)?;
+        let mut command = Command::new(beside("cloakroom")?);
+        command.env_clear().envs(options.environment);
+        command.args(["agent", "--config"]).arg(directory.path().join("cloakroom.yaml"));
+        Self::start(command, socket, directory)
+    }
+
     fn start(mut command: Command, socket: PathBuf, directory: TempDir) -> anyhow::Result<Self> {
         let log = fs::File::create(directory.path().join("log"))?;
-        let child = command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         let server = Self { child, socket, directory };
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::os::unix::net::UnixStream::connect(&server.socket).is_err() {

@@ -31,11 +31,11 @@ impl Row {
 
 /// For people.
 pub(crate) fn show(rows: &[Row]) -> String {
-    let mut text = format!("{:<26} {:>8} {:>8} {:>8}  {:<6} {:<8}\n", "row", "median", "min", "max", "unit", "goal");
+    let mut text = format!("{:<34} {:>8} {:>8} {:>8}  {:<6} {:<8}\n", "row", "median", "min", "max", "unit", "goal");
     for row in rows {
         let verdict = if row.holds() { "ok" } else { "SHORT" };
         let line = format!(
-            "{:<26} {:>8.3} {:>8.3} {:>8.3}  {:<6} {:<8} {verdict}\n",
+            "{:<34} {:>8.3} {:>8.3} {:>8.3}  {:<6} {:<8} {verdict}\n",
             row.id, row.value, row.min, row.max, row.unit, row.goal
         );
         text.push_str(&line);

@@ -10,15 +10,15 @@ use cloakroom_tests::wire::{Connection, Response};
 
 use super::place::{NAMESPACE, NAMESPACES, prepared};
 
-const SECRET: &str = "/api/v1/secrets/poc:eni--hyperion:my-app:clientSecret:";
-const APP: &str = "/api/v1/onboarding/environments/poc/teams/eni--hyperion/apps/my-app";
-const RIGHTS: [&str; 3] = ["cloakroom-reader", "cloakroom-writer", "cloakroom-onboarder"];
+pub(super) const SECRET: &str = "/api/v1/secrets/poc:eni--hyperion:my-app:clientSecret:";
+pub(super) const APP: &str = "/api/v1/onboarding/environments/poc/teams/eni--hyperion/apps/my-app";
+pub(super) const RIGHTS: [&str; 3] = ["cloakroom-reader", "cloakroom-writer", "cloakroom-onboarder"];
 
 /// A decision that was made a moment ago may be believed for this long.
-const DENIAL: Duration = Duration::from_secs(7);
+pub(super) const DENIAL: Duration = Duration::from_secs(7);
 const ALLOWANCE: Duration = Duration::from_secs(35);
 
-fn start(extra: &str) -> (Cluster, Account, Agent) {
+pub(super) fn start(extra: &str) -> (Cluster, Account, Agent) {
     let (cluster, account) = prepared();
     for namespace in NAMESPACES {
         cluster.empty(namespace);
@@ -28,16 +28,16 @@ fn start(extra: &str) -> (Cluster, Account, Agent) {
     (cluster, account, agent)
 }
 
-fn get(agent: &Agent, target: &str) -> Response {
+pub(super) fn get(agent: &Agent, target: &str) -> Response {
     Connection::open(&agent.socket()).request("GET", target, &[], b"")
 }
 
-fn put(agent: &Agent, target: &str, body: &str) -> Response {
+pub(super) fn put(agent: &Agent, target: &str, body: &str) -> Response {
     let headers = [("Content-Type", "application/json")];
     Connection::open(&agent.socket()).request("PUT", target, &headers, body.as_bytes())
 }
 
-fn value(response: &Response) -> String {
+pub(super) fn value(response: &Response) -> String {
     let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     body["value"].as_str().unwrap_or_default().to_owned()
 }

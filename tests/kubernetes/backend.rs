@@ -54,27 +54,27 @@ async fn kubernetes_secrets_pass_every_conformance_case() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-const APP: &str = "poc/eni--hyperion/my-app";
+pub(super) const APP: &str = "poc/eni--hyperion/my-app";
 
-fn id(path: &str) -> String {
+pub(super) fn id(path: &str) -> String {
     format!("poc:eni--hyperion:my-app:{path}:")
 }
 
-async fn read(backend: &dyn Backend, id: &str) -> Result<String, BackendError> {
+pub(super) async fn read(backend: &dyn Backend, id: &str) -> Result<String, BackendError> {
     let location = SecretId::parse(id).unwrap().into_parts().0;
     let permit = Access::new(Arc::new(AllowAll)).read(&Subject::from_uid(1).unwrap(), location).await.unwrap();
     let mut answers = backend.fetch(&[permit], Freshness::Any).await;
     answers.remove(0).map(|fetched| fetched.value.expose().to_owned())
 }
 
-async fn put(backend: &dyn Backend, id: &str, value: &str) -> Result<(), BackendError> {
+pub(super) async fn put(backend: &dyn Backend, id: &str, value: &str) -> Result<(), BackendError> {
     let location = SecretId::parse(id).unwrap().into_parts().0;
     let permit = Access::new(Arc::new(AllowAll)).write(&Subject::from_uid(1).unwrap(), location).await.unwrap();
     let value = SecretValue::new(value.to_owned());
     backend.put(&permit, Put { value, guard: Guard::None, keep_previous: None }).await.map(drop)
 }
 
-async fn onboard(
+pub(super) async fn onboard(
     backend: &dyn Backend,
     scope: &str,
     strategy: Strategy,
@@ -98,7 +98,7 @@ async fn offboard(backend: &dyn Backend, scope: &str) -> Result<(), BackendError
 }
 
 /// An agent on an empty place.
-fn agent() -> (Cluster, Account, AgentBackend) {
+pub(super) fn agent() -> (Cluster, Account, AgentBackend) {
     let (cluster, account) = prepared();
     for namespace in NAMESPACES {
         cluster.empty(namespace);
@@ -115,13 +115,13 @@ fn secret(name: &str, more: &str, data: &[(&str, &str)]) -> String {
 }
 
 /// What a slot of the application holds, past the agent.
-fn stored(cluster: &Cluster, slot: &str) -> String {
+pub(super) fn stored(cluster: &Cluster, slot: &str) -> String {
     let path = format!("jsonpath={{.data.{slot}}}");
     let encoded = cluster.kubectl(&["-n", NAMESPACE, "get", "secret", "my-app", "-o", &path]);
     String::from_utf8(STANDARD.decode(encoded.trim()).unwrap()).unwrap()
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..100 {
         if holds().await {
             return;
@@ -233,85 +233,6 @@ async fn a_deletion_that_stopped_half_way_is_finished_by_the_next() {
     offboard(backend, APP).await.unwrap();
     assert_eq!(read(backend, &id("clientSecret")).await, Err(BackendError::ScopeMissing));
     assert_eq!(offboard(backend, APP).await, Err(BackendError::ScopeMissing));
-}
-
-/// Merges of each of ten agents; the issue's thousand take minutes, and a hundred show the same.
-fn merges() -> usize {
-    std::env::var("CLOAKROOM_TEST_MERGES").map_or(30, |number| number.parse().unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_ten_agents_merging_into_one_scope_lose_nothing_and_wait_in_bounds() {
-    let (cluster, account, agent) = agent();
-    onboard(&*agent.backend, APP, Strategy::Merge, &[]).await.unwrap();
-    let tracker = TaskTracker::new();
-    let count = merges();
-    let mut agents = Vec::new();
-    for number in 0..10 {
-        let (cluster, account) = (cluster.clone(), account.clone());
-        agents.push(tracker.spawn(async move {
-            let agent = AgentBackend::new(cluster.api(&account), settings());
-            let (mut waits, mut refused) = (Vec::new(), 0);
-            for index in 0..count {
-                let key = format!("externalSecrets/a{number}.{index}");
-                let began = tokio::time::Instant::now();
-                // 429 says to come back: nothing was changed.
-                while let Err(error) = onboard(&*agent.backend, APP, Strategy::Merge, &[(&key, "v")]).await {
-                    assert_eq!(error, BackendError::Contention);
-                    refused += 1;
-                }
-                waits.push(began.elapsed());
-            }
-            (waits, refused)
-        }));
-    }
-    let (mut waits, mut refused) = (Vec::new(), 0);
-    for agent in agents {
-        let (of_one, refused_of_one) = agent.await.unwrap();
-        waits.extend(of_one);
-        refused += refused_of_one;
-    }
-    assert!(refused * 100 <= waits.len(), "{refused} of {} were refused", waits.len());
-    waits.sort();
-    println!(
-        "waits: p50 {:?}, p99 {:?}, most {:?}",
-        waits[waits.len() / 2],
-        waits[waits.len() * 99 / 100],
-        waits[waits.len() - 1]
-    );
-    let map: BTreeMap<String, String> = serde_json::from_str(&stored(&cluster, "externalSecrets")).unwrap();
-    assert_eq!(map.len(), 10 * count);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_what_admission_refuses_is_refused_with_a_sentence_of_its_own() {
-    let (cluster, _account, agent) = agent();
-    let backend = &*agent.backend;
-    onboard(backend, APP, Strategy::Replace, &[("clientSecret", "one")]).await.unwrap();
-    cluster.apply(
-        "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\n\
-         metadata: {name: cloakroom-test}\nspec:\n  failurePolicy: Fail\n  matchConstraints:\n    resourceRules:\n    \
-         - {apiGroups: [''], apiVersions: [v1], operations: [UPDATE], resources: [secrets]}\n  \
-         validations: [{expression: \"object.metadata.name != 'my-app'\"}]\n---\n\
-         apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\n\
-         metadata: {name: cloakroom-test}\nspec: {policyName: cloakroom-test, validationActions: [Deny]}\n",
-    );
-    let client_secret = id("clientSecret");
-    eventually("admission refuses", async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        put(backend, &client_secret, "two").await == Err(BackendError::Rejected)
-    })
-    .await;
-    let before = read(backend, &client_secret).await;
-    for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-        cluster.kubectl(&["delete", kind, "cloakroom-test"]);
-    }
-    assert!(before.is_ok(), "what is there is not touched");
-    eventually("writes are taken again", async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        put(backend, &client_secret, "three").await.is_ok()
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

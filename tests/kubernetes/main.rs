@@ -2,12 +2,18 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking, and look at the real clock and the real environment"
+    reason = "tests fail by panicking, print what they counted, and look at the real clock and the real environment"
 )]
 
+mod admission;
 mod agent;
 mod backend;
+mod compat;
+mod freshness;
+mod load;
 mod place;
 mod pod;
+mod rights;

@@ -1,7 +1,7 @@
 //! The real cluster of the suites: `kubectl` as an administrator has it, and service accounts as pods have them.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use cloakroom_agent::backend::kubernetes::{KubernetesSecrets, KubernetesSettings, ScopeLabels};
 use cloakroom_agent::kubernetes::{Address, ApiServer};
 use cloakroom_agent::slots::{Catalogue, Generator};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,6 +54,11 @@ impl Cluster {
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
         command
+    }
+
+    /// Where the administrator's kubeconfig is.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Runs `kubectl`, which must succeed, and gives what it printed.
@@ -171,6 +176,23 @@ pub struct Account {
     pub namespace: String,
     /// `token` and `ca.crt`.
     pub directory: Arc<TempDir>,
+}
+
+impl Account {
+    /// A kubeconfig as a person with this account has it.
+    pub fn kubeconfig(&self, cluster: &Cluster) -> NamedTempFile {
+        let (host, port) = (&cluster.address.host, cluster.address.port);
+        let directory = self.directory.path().display();
+        let mut file = NamedTempFile::new().unwrap();
+        write!(
+            file,
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}],\n\
+             clusters: [{{name: c, cluster: {{server: 'https://{host}:{port}', certificate-authority: {directory}/ca.crt}}}}],\n\
+             users: [{{name: u, user: {{tokenFile: {directory}/token}}}}]}}\n"
+        )
+        .unwrap();
+        file
+    }
 }
 
 /// The settings of the documents.

@@ -16,4 +16,5 @@ pub mod canary;
 pub mod cluster;
 pub mod conformance;
 pub mod explorer;
+pub mod https;
 pub mod wire;

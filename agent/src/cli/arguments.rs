@@ -81,6 +81,9 @@ pub(super) enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Ask the cluster whether a right is held for a scope; print yes or no, and exit 0 or 3
+    #[command(after_help = help::CAN_I)]
+    CanI(CanIArguments),
     /// Check a configuration, or print its schema
     Config {
         #[command(subcommand)]
@@ -218,6 +221,31 @@ pub(super) enum OffboardScope {
     Team(TeamName),
     /// Offboard an application of a team
     App(AppName),
+}
+
+#[derive(Args)]
+pub(super) struct CanIArguments {
+    /// The right
+    pub(super) right: RightName,
+    /// The scope: ENV, ENV/TEAM or ENV/TEAM/APP
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(super) scope: String,
+    /// Ask about this user instead of yourself, for example system:serviceaccount:NAMESPACE:NAME
+    #[arg(long = "as", value_name = "SUBJECT", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) subject: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum RightName {
+    /// Resolve
+    #[value(name = "secrets_read")]
+    SecretsRead,
+    /// Put, rotate and delete
+    #[value(name = "secrets_write")]
+    SecretsWrite,
+    /// Onboard and offboard
+    #[value(name = "onboarding_write")]
+    OnboardingWrite,
 }
 
 #[derive(Subcommand)]

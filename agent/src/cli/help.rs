@@ -78,6 +78,16 @@ Examples:
   cloakroom status
   cloakroom status --watch --json";
 
+pub(super) const CAN_I: &str = "\
+It asks the API server about Cloakroom's own group, cloakroom.dev, which `kubectl auth can-i` cannot:
+with the current context of $KUBECONFIG or ~/.kube/config, or in a pod with its projected token.
+--as takes `create` on subjectaccessreviews. Where the agent decides by a grants file, ask the agent:
+`cloakroom whoami --scope SCOPE`.
+
+Examples:
+  cloakroom can-i secrets_read poc/eni--hyperion/my-app
+  cloakroom can-i onboarding_write poc --as system:serviceaccount:control-plane:rover";
+
 pub(super) const CONFIG_CHECK: &str = "\
 Examples:
   cloakroom config check /etc/cloakroom/cloakroom.yaml

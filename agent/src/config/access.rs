@@ -8,7 +8,8 @@ use super::reader::Reader;
 use super::{IdentityConfig, IdentityKind, Permissions};
 
 /// Where the injector mounts the token.
-const TOKEN_DIRECTORY: &str = "/var/run/secrets/cloakroom/kube";
+/// Where injected pods have `token` and `ca.crt`.
+pub const TOKEN_DIRECTORY: &str = "/var/run/secrets/cloakroom/kube";
 
 pub(super) fn identity(reader: &mut Reader<'_>) -> Option<IdentityConfig> {
     let kinds = [("pod", IdentityKind::Pod), ("uid", IdentityKind::Uid)];

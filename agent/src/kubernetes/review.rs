@@ -87,24 +87,6 @@ impl ApiServer {
         allowed(&self.review("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &body, within).await?)
     }
 
-    /// May `user`, who is in `groups`? (`SubjectAccessReview`, authorization.k8s.io/v1)
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn may(
-        &self,
-        user: &str,
-        groups: &[String],
-        what: Attributes<'_>,
-        within: Duration,
-    ) -> Result<bool, CallError> {
-        let body = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {"user": user, "groups": groups, "resourceAttributes": what.to_json()},
-        });
-        allowed(&self.review("/apis/authorization.k8s.io/v1/subjectaccessreviews", &body, within).await?)
-    }
-
     async fn review(&self, path: &str, body: &serde_json::Value, within: Duration) -> Result<Answer, CallError> {
         let request = Request::post(path)
             .header(header::CONTENT_TYPE, "application/json")

@@ -18,7 +18,7 @@ use super::Address;
 use super::credentials::{Credentials, CredentialsError};
 
 /// The name that every API server's certificate carries, whatever its address.
-const SERVER_NAME: &str = "kubernetes.default.svc";
+pub const SERVER_NAME: &str = "kubernetes.default.svc";
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(3);

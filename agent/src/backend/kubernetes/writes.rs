@@ -19,7 +19,7 @@ use crate::slots::{OnboardRequest, OnboardedItem};
 /// What the API server takes (`MaxSecretSize` in its sources): decoded bytes of all slots together.
 const OBJECT_BYTES_MAX: usize = 1 << 20;
 
-/// How long to wait before a write that is known not to have happened is sent again.
+/// How long to wait before a write that nobody has stored, as far as is known, is sent again; doubled each time.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// What a write is.
@@ -76,6 +76,8 @@ struct Attempt<'a> {
     deadline: Instant,
     /// How often somebody else was faster.
     lost: u32,
+    /// How often the API server has failed.
+    failures: u32,
     /// The plan of which nobody knows whether it is stored, and the version that it was worked out from.
     unsure: Option<(Plan, Box<str>)>,
 }
@@ -83,7 +85,7 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn new(shared: &'a Arc<Shared>, place: &Place) -> Self {
         let object = shared.objects.at(place, shared.clock.now());
-        Self { shared, object, deadline: Instant::now() + shared.settings.write, lost: 0, unsure: None }
+        Self { shared, object, deadline: Instant::now() + shared.settings.write, lost: 0, failures: 0, unsure: None }
     }
 
     fn left(&self) -> Duration {
@@ -118,6 +120,13 @@ impl<'a> Attempt<'a> {
         let window = self.object.pace.conflict();
         self.lost += 1;
         self.pause(jitter::up_to(window / self.lost), BackendError::Contention).await
+    }
+
+    /// The API server failed.
+    async fn rest(&mut self, error: BackendError) -> Result<(), BackendError> {
+        let time = jitter::around(AGAIN * 2_u32.saturating_pow(self.failures.min(6)));
+        self.failures += 1;
+        self.pause(time, error).await
     }
 
     /// What is stored now, where an answer did not show it.
@@ -171,14 +180,13 @@ async fn store(shared: &Arc<Shared>, change: &Change<'_>) -> Result<(Arc<Object>
         };
         match outcome.map_err(|error| attempt.failed(error))? {
             Outcome::Done(object) => return Ok((attempt.stored(object).await?, plan)),
-            Outcome::Conflict => attempt.give_way().await?,
-            // Deleted meanwhile: whoever onboards makes it anew.
-            Outcome::Missing => {}
+            // Missing: deleted meanwhile; whoever onboards makes it anew.
+            Outcome::Conflict | Outcome::Missing => attempt.give_way().await?,
             outcome @ (Outcome::Failed | Outcome::Unknown) => {
                 let version = base.map(|base| base.version_text.clone()).unwrap_or_default();
                 let answered = matches!(outcome, Outcome::Failed);
                 attempt.unsure = (!answered || !change.repeatable).then_some((plan, version));
-                attempt.pause(AGAIN, BackendError::Unavailable { retry_after: Duration::from_secs(1) }).await?;
+                attempt.rest(BackendError::Unavailable { retry_after: Duration::from_secs(1) }).await?;
             }
         }
     }
@@ -257,11 +265,14 @@ pub(super) async fn offboard(shared: &Arc<Shared>, scope: &Scope) -> Result<(), 
                 return Ok(());
             }
             Outcome::Conflict => attempt.give_way().await?,
-            Outcome::Missing => sent = true,
+            Outcome::Missing => {
+                sent = true;
+                attempt.give_way().await?;
+            }
             Outcome::Failed | Outcome::Unknown => {
                 sent = true;
                 attempt.unsure = Some((Plan::default(), Box::default()));
-                attempt.pause(AGAIN, BackendError::OutcomeUnknown).await?;
+                attempt.rest(BackendError::OutcomeUnknown).await?;
             }
         }
     }

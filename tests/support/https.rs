@@ -1,0 +1,77 @@
+//! A real HTTPS server with a certificate of its own, for what has to answer something that we choose.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+/// What a request is answered with.
+pub type Answer = Box<dyn Fn(&Request<Bytes>) -> Response<Bytes> + Send + Sync>;
+
+/// A running server; it ends when it is dropped.
+pub struct Https {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its certificate, which is its own authority.
+    pub ca: String,
+    calls: Arc<Mutex<Vec<String>>>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Https {
+    /// Serves under `name` at an address of `host`.
+    pub async fn serve(host: IpAddr, name: &str, answer: Answer) -> Self {
+        let made = rcgen::generate_simple_self_signed([name.to_owned(), host.to_string()]).unwrap();
+        let chain = vec![CertificateDer::clone(made.cert.der())];
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind((host, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (answer, calls) = (Arc::new(answer), Arc::new(Mutex::new(Vec::new())));
+        let (tasks, log) = (TaskTracker::new(), Arc::clone(&calls));
+        let accepting = TaskTracker::new().spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, answer, log) = (acceptor.clone(), Arc::clone(&answer), Arc::clone(&log));
+                tasks.spawn(async move {
+                    // A peer that does not trust us, or leaves, is what some tests are about.
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = service_fn(|request: Request<Incoming>| {
+                        let (answer, log) = (Arc::clone(&answer), Arc::clone(&log));
+                        async move {
+                            let (parts, body) = request.into_parts();
+                            let request = Request::from_parts(parts, body.collect().await?.to_bytes());
+                            log.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
+                            Ok::<_, hyper::Error>(answer(&request).map(Full::new))
+                        }
+                    });
+                    let served = auto::Builder::new(TokioExecutor::new());
+                    drop(served.serve_connection(TokioIo::new(stream), service).await);
+                });
+            }
+        });
+        Self { address, ca: made.cert.pem(), calls, _accepting: AbortOnDropHandle::new(accepting) }
+    }
+
+    /// The calls so far, as `METHOD /path`.
+    pub fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+}
