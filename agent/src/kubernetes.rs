@@ -18,7 +18,6 @@ pub use call::{Answer, CallError};
 pub use credentials::CredentialsError;
 pub use expiry::TokenExpiry;
 pub use stream::Lines;
-pub use transport::SERVER_NAME;
 
 use credentials::Credentials;
 use transport::Transport;

@@ -1,5 +1,6 @@
 //! What the API server costs: the agent beside kube-rs, on the same objects of a real cluster, in one run.
 
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
@@ -210,14 +211,21 @@ pub(crate) fn bare_get(kubeconfig: &Path, gets: usize) -> anyhow::Result<()> {
     })
 }
 
-/// Applications with a Secret of 100 entries each, all resolved once.
-fn resolve_applications(agent: &Server, numbers: std::ops::Range<usize>, entries: usize) -> anyhow::Result<()> {
+/// Makes applications, each with one Secret of so many entries.
+fn make_applications(agent: &Server, numbers: Range<usize>, entries: usize) -> anyhow::Result<()> {
     for number in numbers {
         let app = APP.replace("my-app", &format!("app-{number}"));
         let list: Vec<String> = (0..entries)
             .map(|entry| format!(r#"{{"name":"externalSecrets/k{entry}","value":"{}"}}"#, "v".repeat(64)))
             .collect();
         agent.ask(&client::put(&app, &format!(r#"{{"secrets":[{}]}}"#, list.join(","))))?;
+    }
+    Ok(())
+}
+
+/// Resolves every entry of them, so that it is cached and its object is watched.
+fn resolve_applications(agent: &Server, numbers: Range<usize>, entries: usize) -> anyhow::Result<()> {
+    for number in numbers {
         let ids: Vec<String> = (0..entries)
             .map(|entry| format!("secretId=poc:eni--hyperion:app-{number}:externalSecrets%2Fk{entry}:"))
             .collect();
@@ -226,9 +234,10 @@ fn resolve_applications(agent: &Server, numbers: std::ops::Range<usize>, entries
     Ok(())
 }
 
-/// What an object costs that is in use: one cached secret, what is known of the object, and its watch.
+/// What an object costs that is in use: one cached secret, what is known of the object, its watch, and the decision.
 fn per_object(cluster: &Cluster, account: &Account) -> anyhow::Result<Row> {
     const OBJECTS: usize = 500;
+    make_applications(&agent(cluster, account, "")?, 0..100 + OBJECTS, 1)?;
     let mut sizes = Vec::new();
     for _ in 0..3 {
         let agent = agent(cluster, account, "")?;
@@ -242,6 +251,7 @@ fn per_object(cluster: &Cluster, account: &Account) -> anyhow::Result<Row> {
 
 /// With TLS, and a thousand secrets cached.
 fn idle(cluster: &Cluster, account: &Account) -> anyhow::Result<Row> {
+    make_applications(&agent(cluster, account, "")?, 1000..1010, 100)?;
     let mut sizes = Vec::new();
     for _ in 0..3 {
         let agent = agent(cluster, account, "")?;

@@ -29,8 +29,8 @@ fn user(account: &Account) -> String {
 /// `cloakroom can-i`: what it printed, what it complained of, and its exit status.
 fn can_i(cluster: &Cluster, arguments: &[&str]) -> (String, String, i32) {
     let mut command = Command::new(binary());
-    command.env_clear().env("KUBECONFIG", cluster.kubeconfig()).arg("can-i").args(arguments);
-    let output = command.output().unwrap();
+    command.env_clear().env("PATH", cluster.path()).env("KUBECONFIG", cluster.kubeconfig());
+    let output = command.arg("can-i").args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (text(output.stdout), text(output.stderr), output.status.code().unwrap())
 }
@@ -93,7 +93,8 @@ fn can_i_says_what_is_missing_and_who_may_not_ask_about_others_is_told() {
     let own = account.kubeconfig(&cluster);
     let ask = |arguments: &[&str]| {
         let mut command = Command::new(binary());
-        command.env_clear().env("KUBECONFIG", own.path()).arg("can-i").args(arguments).output().unwrap()
+        command.env_clear().env("PATH", cluster.path()).env("KUBECONFIG", own.path());
+        command.arg("can-i").args(arguments).output().unwrap()
     };
     assert_eq!(ask(&["secrets_read", scope]).status.code(), Some(3), "about itself everybody may ask");
     let refused = ask(&["secrets_read", scope, "--as", "system:serviceaccount:poc:other"]);
@@ -104,21 +105,19 @@ fn can_i_says_what_is_missing_and_who_may_not_ask_about_others_is_told() {
 
 #[test]
 fn can_i_that_cannot_ask_says_why() {
-    let ask = |arguments: &[&str], kubeconfig: Option<&str>| {
+    let path = Cluster::get().path();
+    let ask = |arguments: &[&str], environment: &[(&str, &str)]| {
         let mut command = Command::new(binary());
-        command.env_clear().arg("can-i").args(arguments);
-        if let Some(path) = kubeconfig {
-            command.env("KUBECONFIG", path);
-        }
+        command.env_clear().envs(environment.iter().copied()).arg("can-i").args(arguments);
         let output = command.output().unwrap();
         (String::from_utf8(output.stderr).unwrap(), output.status.code())
     };
-    let (complaint, status) = ask(&["secrets_read", "poc"], None);
-    assert!(complaint.contains("no kubeconfig") && status == Some(1), "{complaint}");
-    let (complaint, status) = ask(&["secrets_read", "poc"], Some("/nowhere"));
-    assert!(complaint.contains("kubectl config view") && status == Some(1), "{complaint}");
-    let (complaint, status) = ask(&["secrets_read", "a/b/c/d"], None);
+    let (complaint, status) = ask(&["secrets_read", "poc"], &[("PATH", "/nowhere")]);
+    assert!(complaint.contains("cannot run kubectl") && status == Some(1), "{complaint}");
+    let (complaint, status) = ask(&["secrets_read", "poc"], &[("PATH", &path), ("KUBECONFIG", "/nowhere")]);
+    assert!(complaint.contains("kubectl could not ask: ") && status == Some(5), "{complaint}");
+    let (complaint, status) = ask(&["secrets_read", "a/b/c/d"], &[]);
     assert!(complaint.contains("ENV/TEAM/APP") && status == Some(2), "{complaint}");
-    let (complaint, status) = ask(&["secrets_read", "poc", "--as", "uid:1"], None);
+    let (complaint, status) = ask(&["secrets_read", "poc", "--as", "uid:1"], &[]);
     assert!(complaint.contains("system:serviceaccount:NAMESPACE:NAME") && status == Some(2), "{complaint}");
 }

@@ -61,6 +61,12 @@ impl Cluster {
         &self.kubeconfig
     }
 
+    /// A `PATH` in which `kubectl` is.
+    pub fn path(&self) -> String {
+        let beside = self.kubectl.parent().map(Path::display).map(|path| path.to_string()).unwrap_or_default();
+        format!("{beside}:{}", std::env::var("PATH").unwrap())
+    }
+
     /// Runs `kubectl`, which must succeed, and gives what it printed.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
@@ -85,9 +91,28 @@ impl Cluster {
         assert!(applied, "{said}\n{yaml}");
     }
 
-    /// Makes a namespace, unless it is there.
+    /// The cluster, if it was booted for the tests: only such a one takes faults and images, and shows its audit log.
+    /// Otherwise says what is left out, for `tests/run` to report.
+    pub fn own() -> Option<Self> {
+        if std::env::var_os("CLOAKROOM_TEST_CLUSTERCTL").is_some() {
+            return Some(Self::get());
+        }
+        let thread = std::thread::current();
+        println!("left out: {}: it needs a cluster that was booted for it", thread.name().unwrap_or_default());
+        None
+    }
+
+    /// Makes a namespace, unless it is there; one that somebody else has made is not ours to empty.
     pub fn namespace(&self, name: &str) {
-        self.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"));
+        let label = "jsonpath={.metadata.name} {.metadata.labels.cloakroom-tests}";
+        let found = self.kubectl(&["get", "namespace", name, "--ignore-not-found", "-o", label]);
+        assert!(
+            found.is_empty() || found.ends_with(" own"),
+            "the cluster has a namespace `{name}` that the tests have not made, and they would empty it: use another cluster"
+        );
+        self.apply(&format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{cloakroom-tests: own}}}}\n"
+        ));
     }
 
     /// Deletes every Secret of a namespace, whatever holds it.

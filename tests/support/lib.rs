@@ -2,12 +2,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::format_push_string,
     clippy::format_collect,
-    reason = "what tests share fails by panicking, and looks at the real clock and the real environment"
+    reason = "what tests share fails by panicking, says what it leaves out, and looks at the real clock and the real environment"
 )]
 
 pub mod agent;

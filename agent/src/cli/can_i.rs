@@ -1,28 +1,24 @@
 //! `can-i`: whether a subject holds a right for a scope, asked of the API server as its administrator sees it.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
-    SubjectAccessReviewSpec, SubjectAccessReviewStatus,
-};
-use kube::api::PostParams;
-use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client};
-use rustls::pki_types::pem::PemObject as _;
-use serde_json::json;
+use http::StatusCode;
+use serde_json::{Value, json};
 
 use super::arguments::{CanIArguments, RightName};
 use super::client::runtime;
-use super::console::Console;
+use super::console::{Console, printable};
 use super::environment::Environment;
 use super::error::CliError;
 use crate::access::kubernetes::attributes;
 use crate::access::{Right, Subject, Target};
 use crate::config::TOKEN_DIRECTORY;
 use crate::id::Scope;
-use crate::kubernetes::SERVER_NAME;
+use crate::kubernetes::review::{Attributes, Question, allowed};
+use crate::kubernetes::{ApiServer, CallError};
 
 /// How long one question may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -56,7 +52,21 @@ pub(super) fn run(
         }
         None => None,
     };
-    let missing = runtime()?.block_on(missing(right, &scope, subject.as_ref(), environment))?;
+    let target = Target::from(&scope);
+    let namespace = target.namespace();
+    let cluster = Cluster::find(environment)?;
+    let mut missing = Vec::new();
+    // A right is held when everything that it stands for is allowed.
+    for action in right.actions() {
+        let what = attributes(*action, &namespace, target);
+        let question = match &subject {
+            None => Question::about_us(what),
+            Some(subject) => Question::about(subject.as_str(), &groups(subject).unwrap_or_default(), what),
+        };
+        if !allowed(&cluster.ask(&question)?).map_err(CliError::Cluster)? {
+            missing.push(what);
+        }
+    }
     if json {
         console.line(answer(right, &scope, subject.as_ref(), &missing).to_string())?;
     } else {
@@ -64,82 +74,77 @@ pub(super) fn run(
     }
     match missing.first() {
         None => Ok(()),
-        Some(first) => Err(CliError::MayNot {
-            verb: text(first.verb.as_ref()).to_owned(),
-            resource: text(first.resource.as_ref()).to_owned(),
-            name: text(first.name.as_ref()).to_owned(),
-            namespace: text(first.namespace.as_ref()).to_owned(),
+        Some(what) => Err(CliError::MayNot {
+            verb: what.verb.to_owned(),
+            resource: what.resource.to_owned(),
+            name: what.name.to_owned(),
+            namespace: what.namespace.to_owned(),
         }),
     }
 }
 
-fn text(field: Option<&String>) -> &str {
-    field.map(String::as_str).unwrap_or_default()
-}
-
-fn answer(right: Right, scope: &Scope, subject: Option<&Subject>, missing: &[ResourceAttributes]) -> serde_json::Value {
+fn answer(right: Right, scope: &Scope, subject: Option<&Subject>, missing: &[Attributes<'_>]) -> Value {
+    let list: Vec<Value> = missing.iter().map(|what| what.to_json()).collect();
     let mut answer =
-        json!({"right": right.as_str(), "scope": scope.as_str(), "allowed": missing.is_empty(), "missing": missing});
+        json!({"right": right.as_str(), "scope": scope.as_str(), "allowed": missing.is_empty(), "missing": list});
     if let (Some(subject), Some(members)) = (subject, answer.as_object_mut()) {
         members.insert("subject".to_owned(), subject.as_str().into());
     }
     answer
 }
 
-/// What of the right is not allowed: a right is held when everything that it stands for is.
-async fn missing(
-    right: Right,
-    scope: &Scope,
-    subject: Option<&Subject>,
-    environment: &Environment,
-) -> Result<Vec<ResourceAttributes>, CliError> {
-    let client = client(environment).await?;
-    let mut missing = Vec::new();
-    for action in right.actions() {
-        let target = Target::from(scope);
-        let namespace = target.namespace();
-        let asked = attributes(*action, &namespace, target);
-        let asked = ResourceAttributes {
-            group: Some(asked.group.to_owned()),
-            resource: Some(asked.resource.to_owned()),
-            verb: Some(asked.verb.to_owned()),
-            namespace: Some(asked.namespace.to_owned()),
-            name: Some(asked.name.to_owned()),
-            ..ResourceAttributes::default()
-        };
-        let answer = tokio::time::timeout(WITHIN, review(&client, subject, asked.clone())).await;
-        let status = answer.map_err(|_elapsed| CliError::NoAnswer)?.map_err(cluster)?;
-        if !status.allowed || status.denied == Some(true) {
-            missing.push(asked);
-        }
-    }
-    Ok(missing)
+/// Where questions go.
+enum Cluster {
+    /// A person's: kubectl knows its address and how to log in there, whatever that takes.
+    Kubectl,
+    /// The one that this pod runs in, with the token of its agent.
+    Pod(ApiServer),
 }
 
-async fn review(
-    client: &Client,
-    subject: Option<&Subject>,
-    asked: ResourceAttributes,
-) -> kube::Result<SubjectAccessReviewStatus> {
-    let how = PostParams::default();
-    let status = match subject {
-        None => {
-            let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(asked), ..Default::default() };
-            let review = SelfSubjectAccessReview { spec, ..Default::default() };
-            Api::all(client.clone()).create(&how, &review).await?.status
+impl Cluster {
+    fn find(environment: &Environment) -> Result<Self, CliError> {
+        let directory = Path::new(TOKEN_DIRECTORY);
+        if environment.get("KUBECONFIG").is_some() || !directory.exists() {
+            return Ok(Self::Kubectl);
         }
-        Some(subject) => {
-            let spec = SubjectAccessReviewSpec {
-                resource_attributes: Some(asked),
-                user: Some(subject.as_str().to_owned()),
-                groups: groups(subject),
-                ..Default::default()
-            };
-            let review = SubjectAccessReview { spec, ..Default::default() };
-            Api::all(client.clone()).create(&how, &review).await?.status
+        let server = ApiServer::new(&environment.api_server(), directory);
+        server.map(Self::Pod).map_err(|error| CliError::Start(error.into()))
+    }
+
+    fn ask(&self, question: &Question) -> Result<Vec<u8>, CliError> {
+        match self {
+            Self::Kubectl => by_kubectl(question),
+            Self::Pod(server) => runtime()?.block_on(async {
+                let answer = server.answer(question, WITHIN).await.map_err(CliError::Cluster)?;
+                match answer.status {
+                    StatusCode::CREATED | StatusCode::OK => Ok(answer.body().to_vec()),
+                    StatusCode::FORBIDDEN => Err(CliError::MayNotAsk),
+                    _ => Err(CliError::Cluster(CallError::Misbehaved)),
+                }
+            }),
         }
-    };
-    Ok(status.unwrap_or_default())
+    }
+}
+
+fn by_kubectl(question: &Question) -> Result<Vec<u8>, CliError> {
+    let mut command = Command::new("kubectl");
+    command.args(["create", "--raw", question.path, "--request-timeout", "10s", "-f", "-"]);
+    let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut kubectl = started.map_err(CliError::NoKubectl)?;
+    if let Some(mut input) = kubectl.stdin.take() {
+        // Where it ends without reading, its own complaint says why.
+        drop(input.write_all(question.body.to_string().as_bytes()));
+    }
+    let output = kubectl.wait_with_output().map_err(CliError::NoKubectl)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    if complaint.contains("(Forbidden)") {
+        return Err(CliError::MayNotAsk);
+    }
+    let last = complaint.lines().last().map(printable).unwrap_or_default();
+    Err(CliError::Kubectl { complaint: last })
 }
 
 /// The groups of a service account (Kubernetes, "Managing Service Accounts"): an access review knows only those that
@@ -148,39 +153,6 @@ fn groups(subject: &Subject) -> Option<Vec<String>> {
     let (namespace, _) = subject.as_str().strip_prefix("system:serviceaccount:")?.split_once(':')?;
     let of_namespace = format!("system:serviceaccounts:{namespace}");
     Some(vec!["system:authenticated".to_owned(), "system:serviceaccounts".to_owned(), of_namespace])
-}
-
-/// A person's cluster is the one of the kubeconfig; a pod has a token.
-async fn client(environment: &Environment) -> Result<Client, CliError> {
-    let home = environment.path("HOME").map(|home| home.join(".kube/config"));
-    let has_file = environment.get("KUBECONFIG").is_some() || home.is_some_and(|file| file.exists());
-    let config = if has_file {
-        let kubeconfig = Kubeconfig::read().map_err(|error| CliError::Kubeconfig(Box::new(error)))?;
-        let chosen = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &chosen).await;
-        config.map_err(|error| CliError::Kubeconfig(Box::new(error)))?
-    } else {
-        of_pod(environment, Path::new(TOKEN_DIRECTORY)).ok_or(CliError::NoCluster)?
-    };
-    Client::try_from(config).map_err(cluster)
-}
-
-/// What the agent of this pod uses; none where there is no such volume.
-fn of_pod(environment: &Environment, directory: &Path) -> Option<Config> {
-    let address = environment.api_server();
-    let pem = std::fs::read(directory.join("ca.crt")).ok()?;
-    let authorities = rustls::pki_types::CertificateDer::pem_slice_iter(&pem);
-    let token = directory.join("token");
-    let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host };
-    let mut config = Config::new(format!("https://{host}:{}", address.port).parse().ok()?);
-    config.root_cert = Some(authorities.flatten().map(|authority| authority.to_vec()).collect());
-    config.tls_server_name = Some(SERVER_NAME.to_owned());
-    config.auth_info = AuthInfo { token_file: Some(token.to_str()?.to_owned()), ..AuthInfo::default() };
-    Some(config)
-}
-
-fn cluster(error: kube::Error) -> CliError {
-    CliError::Cluster(Box::new(error))
 }
 
 #[cfg(test)]

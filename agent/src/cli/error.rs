@@ -10,6 +10,7 @@ use http::StatusCode;
 use super::console::{Console, printable};
 use crate::access::file::GrantsError;
 use crate::config::Problems;
+use crate::kubernetes::CallError;
 
 /// How a command ended. The numbers are part of the operating surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +81,14 @@ pub(super) enum CliError {
     Start(#[source] anyhow::Error),
     #[error("cannot start")]
     Runtime(#[source] io::Error),
-    #[error("no kubeconfig, and no token of a pod")]
-    NoCluster,
-    #[error("cannot use the kubeconfig")]
-    Kubeconfig(#[source] Box<kube::config::KubeconfigError>),
-    #[error("the API server cannot be asked")]
-    Cluster(#[source] Box<kube::Error>),
+    #[error("cannot run kubectl")]
+    NoKubectl(#[source] io::Error),
+    #[error("kubectl could not ask: {complaint}")]
+    Kubectl { complaint: String },
+    #[error("the cluster cannot be asked")]
+    Cluster(#[source] CallError),
+    #[error("you may not ask the cluster about others")]
+    MayNotAsk,
     #[error("not allowed: `{verb}` on `{resource}` of cloakroom.dev named `{name}` in namespace `{namespace}`")]
     MayNot { verb: String, resource: String, name: String, namespace: String },
     #[error("cannot write the output")]
@@ -165,19 +168,14 @@ impl CliError {
                 429 | 503 | 504 => Exit::Unavailable,
                 _ => Exit::Failed,
             },
-            Self::MayNot { .. } => Exit::Denied,
-            Self::Cluster(error) => match &**error {
-                kube::Error::Api(status) if matches!(status.code, 401 | 403) => Exit::Denied,
-                kube::Error::Api(status) if !matches!(status.code, 429 | 500..) => Exit::Failed,
-                _ => Exit::Unavailable,
-            },
+            Self::MayNot { .. } | Self::MayNotAsk | Self::Cluster(CallError::NotAuthenticated) => Exit::Denied,
+            Self::Cluster(_) | Self::Kubectl { .. } => Exit::Unavailable,
             Self::Configuration(_) | Self::ConfigurationSource { .. } | Self::ConfigurationUnreadable(_) => {
                 Exit::Configuration
             }
             Self::Start(error) if error.chain().any(is_configuration) => Exit::Configuration,
             Self::Read { .. }
-            | Self::NoCluster
-            | Self::Kubeconfig(_)
+            | Self::NoKubectl(_)
             | Self::NotText { .. }
             | Self::TooLarge { .. }
             | Self::Oversized
@@ -219,16 +217,10 @@ impl CliError {
                 504 => Some("read it to see whether it happened, then try again"),
                 _ => None,
             },
-            Self::NoCluster => Some("set KUBECONFIG, or run it in a pod that has an agent"),
             Self::MayNot { .. } => Some("a RoleBinding in that namespace grants it; see the roles of the chart"),
-            Self::Cluster(error) => match &**error {
-                kube::Error::Api(status) if status.code == 403 => {
-                    Some("asking about others takes `create` on subjectaccessreviews (system:auth-delegator)")
-                }
-                kube::Error::Api(_) => None,
-                _ => Some("check with `kubectl version` that the cluster can be reached"),
-            },
-            Self::Kubeconfig(_) => Some("check with `kubectl config view`"),
+            Self::MayNotAsk => Some("it takes `create` on subjectaccessreviews, as in system:auth-delegator"),
+            Self::NoKubectl(_) => Some("install it, or run this in a pod that has an agent"),
+            Self::Kubectl { .. } | Self::Cluster(_) => Some("check with `kubectl version` that it can be reached"),
             Self::Arguments(_) | Self::Configuration(_) | Self::Start(_) | Self::Runtime(_) | Self::Output(_) => None,
         }
     }

@@ -80,7 +80,7 @@ Examples:
 
 pub(super) const CAN_I: &str = "\
 It asks the API server about Cloakroom's own group, cloakroom.dev, which `kubectl auth can-i` cannot:
-with the current context of $KUBECONFIG or ~/.kube/config, or in a pod with its projected token.
+through kubectl, which knows the cluster and how to log in there, or in a pod with its agent's token.
 --as takes `create` on subjectaccessreviews. Where the agent decides by a grants file, ask the agent:
 `cloakroom whoami --scope SCOPE`.
 

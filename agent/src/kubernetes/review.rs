@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{Request, StatusCode, header};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Answer, ApiServer, CallError};
 
@@ -24,7 +24,7 @@ pub struct Attributes<'a> {
 }
 
 impl Attributes<'_> {
-    fn to_json(self) -> serde_json::Value {
+    pub(crate) fn to_json(self) -> Value {
         json!({
             "group": self.group, "resource": self.resource, "verb": self.verb,
             "namespace": self.namespace, "name": self.name,
@@ -80,19 +80,20 @@ impl ApiServer {
     /// # Errors
     /// [`CallError`].
     pub async fn may_i(&self, what: Attributes<'_>, within: Duration) -> Result<bool, CallError> {
-        let body = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": what.to_json()},
-        });
-        allowed(&self.review("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &body, within).await?)
+        let question = Question::about_us(what);
+        allowed(self.review(question.path, &question.body, within).await?.body())
     }
 
-    async fn review(&self, path: &str, body: &serde_json::Value, within: Duration) -> Result<Answer, CallError> {
-        let request = Request::post(path)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body.to_string().into_bytes())
-            .map_err(|_| CallError::Misbehaved)?;
-        let answer = self.call(request, within).await?;
+    /// Asks `question`, and gives the answer as it came.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn answer(&self, question: &Question, within: Duration) -> Result<Answer, CallError> {
+        self.call(post(question.path, &question.body)?, within).await
+    }
+
+    async fn review(&self, path: &str, body: &Value, within: Duration) -> Result<Answer, CallError> {
+        let answer = self.call(post(path, body)?, within).await?;
         match answer.status {
             StatusCode::CREATED | StatusCode::OK => Ok(answer),
             // Every authenticated user may ask about itself (`system:basic-user`); without that there is no answer.
@@ -101,7 +102,41 @@ impl ApiServer {
     }
 }
 
-fn allowed(answer: &Answer) -> Result<bool, CallError> {
+fn post(path: &str, body: &Value) -> Result<Request<Vec<u8>>, CallError> {
+    Request::post(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.to_string().into_bytes())
+        .map_err(|_| CallError::Misbehaved)
+}
+
+/// An access review that has not been asked yet.
+pub(crate) struct Question {
+    pub(crate) path: &'static str,
+    pub(crate) body: Value,
+}
+
+impl Question {
+    /// May we? (`SelfSubjectAccessReview`, authorization.k8s.io/v1)
+    pub(crate) fn about_us(what: Attributes<'_>) -> Self {
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": what.to_json()},
+        });
+        Self { path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body }
+    }
+
+    /// May `user`, who is in `groups`? (`SubjectAccessReview`, authorization.k8s.io/v1)
+    pub(crate) fn about(user: &str, groups: &[String], what: Attributes<'_>) -> Self {
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": user, "groups": groups, "resourceAttributes": what.to_json()},
+        });
+        Self { path: "/apis/authorization.k8s.io/v1/subjectaccessreviews", body }
+    }
+}
+
+/// What the server said.
+pub(crate) fn allowed(review: &[u8]) -> Result<bool, CallError> {
     #[derive(Deserialize)]
     struct Review {
         status: Status,
@@ -112,6 +147,6 @@ fn allowed(answer: &Answer) -> Result<bool, CallError> {
         #[serde(default)]
         denied: bool,
     }
-    let review: Review = answer.json()?;
+    let review: Review = serde_json::from_slice(review).map_err(|_| CallError::Misbehaved)?;
     Ok(review.status.allowed && !review.status.denied)
 }

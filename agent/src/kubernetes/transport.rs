@@ -1,4 +1,4 @@
-//! Connections to the API server: TLS against the cluster's CA, HTTP/2, made anew when the CA changes.
+//! Connections to the API server: TLS against the cluster's CA, made anew when the CA changes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http_body_util::Full;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -18,7 +18,7 @@ use super::Address;
 use super::credentials::{Credentials, CredentialsError};
 
 /// The name that every API server's certificate carries, whatever its address.
-pub const SERVER_NAME: &str = "kubernetes.default.svc";
+const SERVER_NAME: &str = "kubernetes.default.svc";
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -27,9 +27,14 @@ const CONNECT: Duration = Duration::from_secs(3);
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 
+/// How long a connection without a request is kept: less than the API server keeps it, so that a call does not meet
+/// one that is being closed. And how many such are kept for calls.
+const IDLE: Duration = Duration::from_mins(1);
+const IDLE_MAX: usize = 4;
+
 /// Watches on one connection. API servers allow 100 streams on one (`--http2-max-streams-per-connection`); a watch
 /// above that would wait for another to end.
-const WATCHES_PER_CONNECTION: usize = 80;
+const WATCHES_PER_CONNECTION: usize = 96;
 
 /// One connection and its replacement when it breaks.
 pub(super) type Connection = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -42,8 +47,8 @@ pub(super) struct Transport {
 
 struct State {
     ca_generation: u64,
-    connector: HttpsConnector<HttpConnector>,
     calls: Connection,
+    to_watch: HttpsConnector<HttpConnector>,
     watches: Vec<WatchConnection>,
 }
 
@@ -86,7 +91,7 @@ impl Transport {
         if let Some(watch) = state.watches.iter().find(free) {
             return (watch.connection.clone(), Place(Arc::clone(&watch.places)));
         }
-        let (connection, places) = (connection(&state.connector), Arc::new(()));
+        let (connection, places) = (for_watches(state.to_watch.clone()), Arc::new(()));
         state.watches.push(WatchConnection { connection: connection.clone(), places: Arc::clone(&places) });
         (connection, Place(places))
     }
@@ -107,35 +112,57 @@ impl State {
     fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
         let (bundle, ca_generation) = credentials.bundle();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(CredentialsError::Tls)?
             .with_root_certificates(bundle)
             .with_no_client_auth();
         let name =
             DnsName::try_from_str(SERVER_NAME).map_err(|_| CredentialsError::Tls(rustls::Error::EncryptError))?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT));
-        tcp.set_nodelay(true);
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_only()
-            .with_server_name_resolver(FixedServerNameResolver::new(ServerName::DnsName(name)))
-            .enable_http2()
-            .wrap_connector(tcp);
-        Ok(Self { ca_generation, calls: connection(&connector), connector, watches: Vec::new() })
+        let name = ServerName::DnsName(name);
+        let connector = || {
+            HttpsConnectorBuilder::new()
+                .with_tls_config(tls.clone())
+                .https_only()
+                .with_server_name_resolver(FixedServerNameResolver::new(name.clone()))
+        };
+        Ok(Self {
+            ca_generation,
+            calls: for_calls(connector().enable_http1().wrap_connector(tcp())),
+            to_watch: connector().enable_http2().wrap_connector(tcp()),
+            watches: Vec::new(),
+        })
     }
 }
 
-fn connection(connector: &HttpsConnector<HttpConnector>) -> Connection {
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_nodelay(true);
+    tcp
+}
+
+/// HTTP/1.1: a call has its connection to itself, which costs half of what a stream of HTTP/2 costs, and one that hangs
+/// is closed by its own deadline.
+fn for_calls(connector: HttpsConnector<HttpConnector>) -> Connection {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_MAX)
+        .build(connector)
+}
+
+/// HTTP/2: many watches share one connection, and a ping finds out that it is dead.
+fn for_watches(connector: HttpsConnector<HttpConnector>) -> Connection {
     Client::builder(TokioExecutor::new())
         .http2_only(true)
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_mins(1))
+        .pool_idle_timeout(IDLE)
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_ANSWER)
         .http2_keep_alive_while_idle(false)
-        .build(connector.clone())
+        .build(connector)
 }

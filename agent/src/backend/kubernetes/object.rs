@@ -24,10 +24,11 @@ pub struct Object {
     pub(super) version_text: Box<str>,
     pub(super) terminating: bool,
     pub(super) immutable: bool,
-    pub(super) finalizers: Vec<String>,
-    pub(super) labels: BTreeMap<String, String>,
-    /// Base64, as it came: decoded when it is asked for.
-    slots: BTreeMap<Box<str>, Encoded>,
+    pub(super) finalizers: Box<[Box<str>]>,
+    /// The names of its labels.
+    labels: Box<[Box<str>]>,
+    /// By name, in order, with the content in base64 as it came: decoded when it is asked for.
+    slots: Box<[(Box<str>, SecretValue)]>,
 }
 
 /// The part of a Secret that is read. Unknown members are left where they are.
@@ -35,7 +36,7 @@ pub struct Object {
 struct Wire {
     metadata: Metadata,
     #[serde(default)]
-    data: Option<BTreeMap<Box<str>, Option<Encoded>>>,
+    data: Option<BTreeMap<Box<str>, Option<SecretValue>>>,
     #[serde(default)]
     immutable: Option<bool>,
 }
@@ -50,20 +51,10 @@ struct Metadata {
     #[serde(default)]
     deletion_timestamp: Option<serde::de::IgnoredAny>,
     #[serde(default)]
-    finalizers: Option<Vec<String>>,
+    finalizers: Option<Box<[Box<str>]>>,
     #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
-}
-
-/// A value in base64; wiped when it is dropped.
-struct Encoded(Zeroizing<Box<str>>);
-
-impl<'de> Deserialize<'de> for Encoded {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As a secret, so that an error names the expected type and never quotes what it got.
-        let value = SecretValue::deserialize(deserializer)?;
-        Ok(Self(Zeroizing::new(value.expose().into())))
-    }
+    #[expect(clippy::zero_sized_map_values, reason = "a map on the wire, of which only the names are read")]
+    labels: Option<BTreeMap<Box<str>, serde::de::IgnoredAny>>,
 }
 
 impl Object {
@@ -81,9 +72,10 @@ impl Object {
     /// # Errors
     /// [`BackendError::Unreadable`] for bytes that are no UTF-8, [`BackendError::Misbehaved`] for a text that is no base64.
     pub fn slot(&self, name: &str) -> Result<Option<SecretValue>, BackendError> {
-        let Some(encoded) = self.slots.get(name) else { return Ok(None) };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(encoded.0.len() / 4 * 3 + 3));
-        STANDARD.decode_vec(encoded.0.as_bytes(), &mut bytes).map_err(|_| BackendError::Misbehaved)?;
+        let found = self.slots.binary_search_by(|(slot, _)| (**slot).cmp(name));
+        let Some((_, encoded)) = found.ok().and_then(|index| self.slots.get(index)) else { return Ok(None) };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(encoded.len() / 4 * 3 + 3));
+        STANDARD.decode_vec(encoded.expose().as_bytes(), &mut bytes).map_err(|_| BackendError::Misbehaved)?;
         let value = SecretValue::from_bytes(std::mem::take(&mut *bytes)).map_err(|_| BackendError::Unreadable)?;
         let empty_map = || value.expose().trim() == "{}";
         Ok(if value.is_blank() || empty_map() { None } else { Some(value) })
@@ -96,7 +88,7 @@ impl Object {
 
     /// The names of its slots.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.slots.keys().map(AsRef::as_ref)
+        self.slots.iter().map(|(name, _)| &**name)
     }
 
     /// Whether it only waits for the finalizers of others: for us it is gone.
@@ -115,18 +107,23 @@ impl Object {
 
     /// Whether the finalizer is on it.
     pub(super) fn holds(&self, finalizer: &str) -> bool {
-        finalizer.is_empty() || self.finalizers.iter().any(|held| held == finalizer)
+        finalizer.is_empty() || self.finalizers.iter().any(|held| **held == *finalizer)
+    }
+
+    /// Whether it has a label of that name, whatever its value.
+    pub(super) fn has_label(&self, name: &str) -> bool {
+        self.labels.iter().any(|label| **label == *name)
     }
 
     /// Bytes of decoded data, as the API server counts them (`MaxSecretSize`), without the slots in `replaced`.
     pub(super) fn data_bytes(&self, replaced: &dyn Fn(&str) -> bool) -> usize {
         let kept = self.slots.iter().filter(|(name, _)| !replaced(name));
-        kept.map(|(_, encoded)| encoded.0.len() / 4 * 3).sum()
+        kept.map(|(_, encoded)| encoded.len() / 4 * 3).sum()
     }
 
     /// Bytes that it takes in memory, roughly.
     pub(super) fn kept_bytes(&self) -> usize {
-        512 + self.slots.iter().map(|(name, encoded)| name.len() + encoded.0.len() + 64).sum::<usize>()
+        512 + self.slots.iter().map(|(name, encoded)| name.len() + encoded.len() + 64).sum::<usize>()
     }
 }
 
@@ -140,7 +137,7 @@ impl From<Wire> for Object {
             terminating: wire.metadata.deletion_timestamp.is_some(),
             immutable: wire.immutable.unwrap_or_default(),
             finalizers: wire.metadata.finalizers.unwrap_or_default(),
-            labels: wire.metadata.labels.unwrap_or_default(),
+            labels: wire.metadata.labels.unwrap_or_default().into_keys().collect(),
             slots: slots.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect(),
         }
     }

@@ -1,28 +1,27 @@
 //! Where a scope's Secret is: an injective map, because no environment holds `--` and no team or application is `secrets`.
 
+use std::borrow::Cow;
+
 use crate::access::Target;
 use crate::id::Scope;
 
 /// Namespace and name of the Secret of one scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
-    namespace: String,
-    name: String,
     scope: Scope,
 }
 
 impl Place {
     pub(super) fn of(scope: &Scope) -> Self {
-        let target = Target::from(scope);
-        Self { namespace: target.namespace().into_owned(), name: target.object_name().to_owned(), scope: scope.clone() }
+        Self { scope: scope.clone() }
     }
 
-    pub(super) fn namespace(&self) -> &str {
-        &self.namespace
+    pub(super) fn namespace(&self) -> Cow<'_, str> {
+        Target::from(&self.scope).namespace()
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.name
+        Target::from(&self.scope).object_name()
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -31,12 +30,12 @@ impl Place {
 
     /// The collection that the Secret is in.
     pub(super) fn collection(&self) -> String {
-        format!("/api/v1/namespaces/{}/secrets", self.namespace)
+        format!("/api/v1/namespaces/{}/secrets", self.namespace())
     }
 
     /// The Secret itself.
     pub(super) fn path(&self) -> String {
-        format!("{}/{}", self.collection(), self.name)
+        format!("{}/{}", self.collection(), self.name())
     }
 }
 

@@ -66,13 +66,10 @@ pub(super) async fn patch(
     let mut metadata = json!({"resourceVersion": &*base.version_text, "uid": &*base.uid});
     if repair && let Some(members) = metadata.as_object_mut() {
         let missing = shared.settings.labels(place.scope());
-        members.insert(
-            "labels".to_owned(),
-            missing.into_iter().filter(|(name, _)| !base.labels.contains_key(name)).collect(),
-        );
+        members.insert("labels".to_owned(), missing.into_iter().filter(|(name, _)| !base.has_label(name)).collect());
         if !base.holds(&shared.settings.finalizer) {
-            let held = base.finalizers.iter().chain([&shared.settings.finalizer]);
-            members.insert("finalizers".to_owned(), held.map(String::as_str).collect());
+            let held = base.finalizers.iter().map(|held| &**held).chain([shared.settings.finalizer.as_str()]);
+            members.insert("finalizers".to_owned(), held.collect());
         }
     }
     change(shared, place, &json!({ "metadata": metadata }), Some(plan), within).await
@@ -85,8 +82,8 @@ pub(super) async fn release(
     base: &Object,
     within: Duration,
 ) -> Result<Outcome, BackendError> {
-    let others = base.finalizers.iter().filter(|held| **held != shared.settings.finalizer);
-    let others: Value = others.map(String::as_str).collect();
+    let others = base.finalizers.iter().filter(|held| ***held != *shared.settings.finalizer);
+    let others: Value = others.map(|held| &**held).collect();
     let body = json!({"metadata": {"resourceVersion": &*base.version_text, "uid": &*base.uid, "finalizers": others}});
     change(shared, place, &body, None, within).await
 }

@@ -56,7 +56,8 @@ pub(super) async fn run(shared: Arc<Shared>, object: Arc<InUse>) {
             End::Expired => {
                 object.health.set(false);
                 object.doubt(&shared.objects);
-                if look(&shared, &object).await.is_ok() {
+                // On the heap while it lasts, as the beginning of a watch is: this task lies in memory for every object in use.
+                if Box::pin(look(&shared, &object)).await.is_ok() {
                     continue;
                 }
             }
@@ -113,7 +114,7 @@ async fn once(shared: &Arc<Shared>, object: &Arc<InUse>) -> End {
     let Ok(request) = Request::get(path).header(header::ACCEPT, "application/json").body(Vec::new()) else {
         return End::Broken;
     };
-    match shared.api.lines(request, BEGIN).await {
+    match Box::pin(shared.api.lines(request, BEGIN)).await {
         Ok(Ok(lines)) => {
             object.health.set(true);
             object.confirm(shared.clock.now(), None);

@@ -101,7 +101,11 @@ impl<'a> Attempt<'a> {
     async fn look(&self) -> Result<Option<Arc<Object>>, BackendError> {
         let get = reads::get(self.shared, &self.object.place, Freshness::Latest);
         let found = tokio::time::timeout_at(self.deadline, get).await;
-        let nothing = BackendError::Unavailable { retry_after: Duration::from_secs(1) };
+        // The time may have gone to others who were faster, and not to a server that does not answer.
+        let nothing = match self.lost {
+            0 => BackendError::Unavailable { retry_after: Duration::from_secs(1) },
+            _ => BackendError::Contention,
+        };
         let found = found.unwrap_or(Err(nothing)).map_err(|error| self.failed(error))?;
         Ok(found.object.filter(|object| !object.is_gone(&self.shared.settings.finalizer)))
     }
@@ -119,7 +123,7 @@ impl<'a> Attempt<'a> {
     async fn give_way(&mut self) -> Result<(), BackendError> {
         let window = self.object.pace.conflict();
         self.lost += 1;
-        self.pause(jitter::up_to(window / self.lost), BackendError::Contention).await
+        self.pause(jitter::up_to(window / self.lost.min(12)), BackendError::Contention).await
     }
 
     /// The API server failed.
@@ -211,7 +215,7 @@ fn bytes_of(plan: &Plan) -> usize {
 /// Whether the object lacks something that ours have.
 fn needs_repair(shared: &Shared, scope: &Scope, object: &Object) -> bool {
     let labels = shared.settings.labels(scope);
-    !object.holds(&shared.settings.finalizer) || labels.iter().any(|(name, _)| !object.labels.contains_key(name))
+    !object.holds(&shared.settings.finalizer) || labels.iter().any(|(name, _)| !object.has_label(name))
 }
 
 async fn create(shared: &Shared, place: &Place, plan: &Plan, within: Duration) -> Result<Outcome, BackendError> {
@@ -220,7 +224,7 @@ async fn create(shared: &Shared, place: &Place, plan: &Plan, within: Duration) -
     }
     match requests::create(shared, place, plan, within).await {
         Err(BackendError::NamespaceMissing) if shared.settings.create_namespaces => {
-            requests::create_namespace(shared, place.namespace(), within).await?;
+            requests::create_namespace(shared, &place.namespace(), within).await?;
             requests::create(shared, place, plan, within).await
         }
         outcome => outcome,
