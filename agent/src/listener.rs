@@ -20,8 +20,9 @@ use tokio::net::{UnixListener, UnixStream};
 /// `sun_path` has 108 bytes and ends with NUL (`unix(7)`).
 const PATH_BYTES_MAX: usize = 107;
 
-/// Connections that may wait to be accepted; the kernel takes at most `net.core.somaxconn`.
-const BACKLOG: i32 = 1024;
+/// As many connections may wait to be accepted as `net.core.somaxconn` says. A number of our own would be checked
+/// against the C library's idea of that limit, which is 128 for musl.
+const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
 
 /// Where to listen.
 #[derive(Clone, Debug)]
@@ -158,7 +159,7 @@ pub fn bind(settings: &ListenSettings) -> Result<BoundSocket, ListenError> {
 }
 
 fn start(fd: OwnedFd) -> io::Result<UnixListener> {
-    listen(&fd, Backlog::new(BACKLOG)?)?;
+    listen(&fd, BACKLOG)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(fd))
 }
 

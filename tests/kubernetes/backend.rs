@@ -162,6 +162,24 @@ async fn u2_what_others_have_written_is_read_and_nothing_of_it_is_lost_by_a_merg
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn u2_secrets_that_an_earlier_state_has_written_are_read_and_written_on() {
+    let (cluster, _account, agent) = agent();
+    // As it was taken with kubectl; what belongs to one cluster (uid, versions, managed fields) is left out.
+    cluster.apply(include_str!("../fixtures/0.1.0/secrets.json"));
+    let backend = &*agent.backend;
+    assert_eq!(read(backend, &id("rotatedClientSecret")).await.as_deref(), Ok("app-secret"));
+    assert_eq!(read(backend, &id("clientSecret")).await.map(|value| value.len()), Ok(36));
+    assert_eq!(read(backend, &id("externalSecrets/foo/password")).await.as_deref(), Ok("s3cr3t"));
+    assert_eq!(read(backend, &id("externalSecrets/quoted")).await.as_deref(), Ok("a \"b\" \\ ä\nline"));
+    assert_eq!(read(backend, "poc:eni--hyperion::teamToken:").await.as_deref(), Ok("team-token"));
+    assert_eq!(read(backend, "poc:::zones:").await, Err(BackendError::Absent), "the environment is there, and empty");
+    onboard(backend, APP, Strategy::Merge, &[("externalSecrets/new", "entry")]).await.unwrap();
+    assert_eq!(read(backend, &id("externalSecrets/foo/password")).await.as_deref(), Ok("s3cr3t"));
+    offboard(backend, APP).await.unwrap();
+    assert_eq!(read(backend, &id("clientSecret")).await, Err(BackendError::ScopeMissing));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k5_a_change_made_by_kubectl_is_seen_without_polling_and_so_are_a_deletion_and_a_creation() {
     let (cluster, _account, agent) = agent();
     let backend = &*agent.backend;
