@@ -36,7 +36,7 @@ const LOST: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_micros(100);
 
 /// Runs everything.
-pub(crate) fn measure(rounds: usize) -> anyhow::Result<Vec<Row>> {
+pub(crate) fn measure(rounds: usize, image: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let cluster = Cluster::get();
     cluster.apply(ROLES);
     for namespace in ["poc", NAMESPACE] {
@@ -57,13 +57,16 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Vec<Row>> {
     };
     rows.push(uncached(&cluster, &account, kubeconfig.path(), rounds)?);
     rows.push(per_object(&cluster, &account)?);
-    rows.push(idle(&cluster, &account)?);
+    rows.push(idle(&cluster, &account, image)?);
     Ok(rows)
 }
 
 /// An agent that has been told who it is.
 fn agent(cluster: &Cluster, account: &Account, extra: &str) -> anyhow::Result<Server> {
-    let agent = Server::kubernetes_agent(cluster, account, extra)?;
+    identified(Server::kubernetes_agent(None, cluster, account, extra)?)
+}
+
+fn identified(agent: Server) -> anyhow::Result<Server> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while agent.ask(&client::get("/api/v1/whoami")).is_err() {
         ensure!(Instant::now() < deadline, "the agent is not told who it is");
@@ -249,14 +252,19 @@ fn per_object(cluster: &Cluster, account: &Account) -> anyhow::Result<Row> {
     Ok(Row::of("kube_kb_per_watched_object", sizes, "KiB", "<= 4"))
 }
 
-/// With TLS, and a thousand secrets cached.
-fn idle(cluster: &Cluster, account: &Account) -> anyhow::Result<Row> {
+/// With TLS, and a thousand secrets cached: the program that an image carries, if it was built.
+fn idle(cluster: &Cluster, account: &Account, image: Option<&Path>) -> anyhow::Result<Row> {
     make_applications(&agent(cluster, account, "")?, 1000..1010, 100)?;
-    let mut sizes = Vec::new();
-    for _ in 0..3 {
-        let agent = agent(cluster, account, "")?;
+    let resident = |program: Option<&Path>| -> anyhow::Result<f64> {
+        let agent = identified(Server::kubernetes_agent(program, cluster, account, "")?)?;
         resolve_applications(&agent, 1000..1010, 100)?;
-        sizes.push(agent.resident_kb()? / 1024.0);
+        Ok(agent.resident_kb()? / 1024.0)
+    };
+    println!("resident: {:.2} MiB with the system's C library", resident(None)?);
+    match image {
+        Some(image) => println!("kube_idle_rss_mb is that of {}", image.display()),
+        None => println!("kube_idle_rss_mb is the same, for want of a static program"),
     }
+    let sizes = (0..3).map(|_| resident(image)).collect::<anyhow::Result<Vec<f64>>>()?;
     Ok(Row::of("kube_idle_rss_mb", sizes, "MiB", "<= 9"))
 }

@@ -18,7 +18,7 @@ use anyhow::{Context as _, bail};
 
 const USAGE: &str = "\
 cloakroom-bench bench [--json FILE] [--rounds N] [--seconds S]   compare the agent with a bare server
-cloakroom-bench kubernetes [--json FILE] [--rounds N]            compare it with kube-rs on a real cluster
+cloakroom-bench kubernetes [--json FILE] [--rounds N] [--image PROGRAM]   compare it with kube-rs on a real cluster
 cloakroom-bench soak [MINUTES]                                   watch an agent under load
 cloakroom-bench bare SOCKET BODY                                 the bare server
 cloakroom-bench bare-get KUBECONFIG COUNT                        the bare client of the API server";
@@ -37,7 +37,9 @@ fn main() -> anyhow::Result<()> {
         Some("bench") => {
             bench(arguments, &|options| rows::measure(options.rounds, Duration::from_secs_f64(options.seconds)))
         }
-        Some("kubernetes") => bench(arguments, &|options| kubernetes::measure(options.rounds)),
+        Some("kubernetes") => {
+            bench(arguments, &|options| kubernetes::measure(options.rounds, options.image.as_deref()))
+        }
         Some("soak") => {
             let minutes = arguments.next().map_or(Ok(30), |text| text.parse()).context(USAGE)?;
             soak::run(Duration::from_secs(60 * minutes))
@@ -50,16 +52,19 @@ struct Options {
     json: Option<PathBuf>,
     rounds: usize,
     seconds: f64,
+    /// What an image would carry.
+    image: Option<PathBuf>,
 }
 
 type Measure<'a> = &'a dyn Fn(&Options) -> anyhow::Result<Vec<table::Row>>;
 
 fn bench(mut arguments: impl Iterator<Item = String>, measure: Measure<'_>) -> anyhow::Result<()> {
-    let mut options = Options { json: None, rounds: 7, seconds: 2.0 };
+    let mut options = Options { json: None, rounds: 7, seconds: 2.0, image: None };
     while let Some(option) = arguments.next() {
         let value = arguments.next().context(USAGE)?;
         match option.as_str() {
             "--json" => options.json = Some(PathBuf::from(value)),
+            "--image" => options.image = Some(PathBuf::from(value)),
             "--rounds" => options.rounds = value.parse().context(USAGE)?,
             "--seconds" => options.seconds = value.parse().context(USAGE)?,
             _ => bail!(USAGE),

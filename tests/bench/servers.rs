@@ -94,7 +94,12 @@ impl Server {
     }
 
     /// An agent with everything from Kubernetes, as a pod of `account` would have it.
-    pub(crate) fn kubernetes_agent(cluster: &Cluster, account: &Account, extra: &str) -> anyhow::Result<Self> {
+    pub(crate) fn kubernetes_agent(
+        program: Option<&Path>,
+        cluster: &Cluster,
+        account: &Account,
+        extra: &str,
+    ) -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
         let options = cluster.agent_options(account);
         let sources = options.sources.context("no sources")?;
@@ -106,7 +111,7 @@ impl Server {
             getuid(),
         );
         fs::write(directory.path().join("cloakroom.yaml"), config)?;
-        let mut command = Command::new(beside("cloakroom")?);
+        let mut command = Command::new(program.map_or_else(|| beside("cloakroom"), |path| Ok(path.to_owned()))?);
         command.env_clear().envs(options.environment);
         command.args(["agent", "--config"]).arg(directory.path().join("cloakroom.yaml"));
         Self::start(command, socket, directory)

@@ -3,6 +3,7 @@
 //! Nothing is listed and nothing is polled. An object in use is got once and then watched; a write is a patch that
 //! demands the version that it was worked out from, repeated on what others have written meanwhile.
 
+mod calm;
 pub mod object;
 mod objects;
 mod pace;
@@ -27,6 +28,7 @@ use crate::clock::Clock;
 use crate::id::{Location, Scope};
 use crate::kubernetes::ApiServer;
 use crate::slots::{Catalogue, Generator, OnboardRequest, OnboardedItem};
+use calm::Calm;
 use objects::Objects;
 use place::Place;
 
@@ -93,6 +95,7 @@ struct Shared {
     generator: Generator,
     clock: Clock,
     objects: Objects,
+    calm: Calm,
     changed: OnceLock<Changed>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -129,6 +132,7 @@ impl KubernetesSecrets {
             generator,
             clock: Clock::Boot,
             objects,
+            calm: Calm::default(),
             changed: OnceLock::new(),
             tasks,
             stop,

@@ -174,11 +174,11 @@ impl InUse {
         self.state().known.as_ref().map(|known| known.resume.clone())
     }
 
-    /// Nothing that was known may be believed.
-    pub(super) fn doubt(&self, objects: &Objects) {
-        if let Some(known) = self.state().known.take() {
-            objects.drop_bytes(known.bytes);
-        }
+    /// Nothing that was known may be believed. Whether anything was.
+    pub(super) fn doubt(&self, objects: &Objects) -> bool {
+        let known = self.state().known.take();
+        objects.drop_bytes(known.as_ref().map_or(0, |known| known.bytes));
+        known.is_some()
     }
 
     /// It is still so, and a watch may go on from `resume`.

@@ -10,7 +10,7 @@ use super::objects::{InUse, News};
 use super::{Shared, requests};
 use crate::backend::BackendError;
 use crate::jitter;
-use crate::kubernetes::Lines;
+use crate::kubernetes::{CallError, Lines};
 
 /// How long one watch is asked to last. Short enough that a right that was taken away ends it within minutes, and
 /// different from agent to agent.
@@ -19,9 +19,15 @@ const LASTS: Duration = Duration::from_mins(4);
 /// How long the API server may take to begin.
 const BEGIN: Duration = Duration::from_secs(10);
 
+/// How long a watch that begins anew may take to tell of an object that exists.
+const FIRST: Duration = Duration::from_secs(2);
+
 /// Pauses after a watch broke.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Pause after we were told that we may not watch.
+const PAUSE_DENIED: Duration = Duration::from_secs(30);
 
 /// Why a watch ended.
 enum End {
@@ -53,24 +59,27 @@ pub(super) async fn run(shared: Arc<Shared>, object: Arc<InUse>) {
         match end {
             // Not at once: where a server that many watch goes away, they come back one after the other.
             End::Asked => pause = PAUSE_MIN,
+            // Where a server has been restarted, that is so of every object that has not changed since: its own version
+            // is no place to go on from, however often it is got. Without one, a watch begins with what there is.
             End::Expired => {
                 object.health.set(false);
-                object.doubt(&shared.objects);
-                // On the heap while it lasts, as the beginning of a watch is: this task lies in memory for every object in use.
-                if Box::pin(look(&shared, &object)).await.is_ok() {
+                if object.doubt(&shared.objects) {
                     continue;
                 }
             }
             // What we may not watch we may perhaps still get: its time to live goes on, without a watch.
             End::Denied => {
                 object.health.set(false);
-                pause = PAUSE_MAX;
+                pause = PAUSE_DENIED;
             }
             End::Broken => object.health.set(false),
         }
         tokio::select! {
             () = shared.stop.cancelled() => break,
-            () = tokio::time::sleep(jitter::around(pause)) => {}
+            () = async {
+                tokio::time::sleep(jitter::around(pause)).await;
+                shared.calm.wait().await;
+            } => {}
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
@@ -90,7 +99,7 @@ impl Drop for Released<'_> {
     }
 }
 
-/// Gets the object anew, for a watch that has lost its place.
+/// Gets the object, for a watch that began without a place and heard nothing.
 async fn look(shared: &Arc<Shared>, object: &Arc<InUse>) -> Result<(), BackendError> {
     let began = shared.clock.now();
     let found = requests::get(shared, &object.place).await?;
@@ -101,34 +110,66 @@ async fn look(shared: &Arc<Shared>, object: &Arc<InUse>) -> Result<(), BackendEr
     Ok(())
 }
 
-/// One watch, from where the last one ended.
+/// One watch, from where the last one ended, or from now where nothing is known.
 async fn once(shared: &Arc<Shared>, object: &Arc<InUse>) -> End {
-    let Some(version) = object.resume() else { return End::Expired };
-    let place = &object.place;
-    let seconds = jitter::around(LASTS).as_secs();
-    let path = format!(
-        "{}?watch=true&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{}&timeoutSeconds={seconds}&resourceVersion={version}",
-        place.collection(),
-        place.name(),
-    );
-    let Ok(request) = Request::get(path).header(header::ACCEPT, "application/json").body(Vec::new()) else {
-        return End::Broken;
-    };
-    match Box::pin(shared.api.lines(request, BEGIN)).await {
-        Ok(Ok(lines)) => {
-            object.health.set(true);
-            object.confirm(shared.clock.now(), None);
-            follow(shared, object, lines).await
-        }
-        Ok(Err(StatusCode::GONE)) => End::Expired,
-        Ok(Err(StatusCode::FORBIDDEN)) => End::Denied,
-        Ok(Err(_)) | Err(_) => End::Broken,
+    let version = object.resume();
+    let resumed = version.is_some();
+    // On the heap while it lasts: this task lies in memory for every object in use.
+    match Box::pin(begin(shared, object, version)).await {
+        Ok(lines) => follow(shared, object, lines, resumed).await,
+        Err(end) => end,
     }
 }
 
-async fn follow(shared: &Arc<Shared>, object: &Arc<InUse>, mut lines: Lines) -> End {
+async fn begin(shared: &Arc<Shared>, object: &Arc<InUse>, version: Option<Box<str>>) -> Result<Lines, End> {
+    let place = &object.place;
+    let seconds = jitter::around(LASTS).as_secs();
+    let mut path = format!(
+        "{}?watch=true&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{}&timeoutSeconds={seconds}",
+        place.collection(),
+        place.name(),
+    );
+    if let Some(version) = version {
+        path.push_str("&resourceVersion=");
+        path.push_str(&version);
+    }
+    let request = Request::get(path).header(header::ACCEPT, "application/json").body(Vec::new());
+    match shared.api.lines(request.map_err(|_| End::Broken)?, BEGIN).await {
+        Ok(Ok(lines)) => Ok(lines),
+        // As a server does that has just come back, until its memory is filled.
+        Err(CallError::Busy(retry_after)) => {
+            shared.calm.keep(retry_after * 2);
+            Err(End::Broken)
+        }
+        Ok(Err(StatusCode::GONE)) => Err(End::Expired),
+        Ok(Err(StatusCode::FORBIDDEN)) => Err(End::Denied),
+        Ok(Err(_)) | Err(_) => Err(End::Broken),
+    }
+}
+
+async fn follow(shared: &Arc<Shared>, object: &Arc<InUse>, mut lines: Lines, resumed: bool) -> End {
+    if resumed {
+        object.health.set(true);
+        object.confirm(shared.clock.now(), None);
+    }
     loop {
-        let line = match lines.next().await {
+        let line = if object.health.is_live() {
+            lines.next().await
+        } else {
+            // An object that exists is the first thing that is told (Kubernetes API concepts, "Semantics for watch").
+            // One that does not exist is told by nothing.
+            match tokio::time::timeout(FIRST, lines.next()).await {
+                Ok(line) => line,
+                Err(_elapsed) => match Box::pin(look(shared, object)).await {
+                    Ok(()) => {
+                        object.health.set(true);
+                        continue;
+                    }
+                    Err(_) => return End::Broken,
+                },
+            }
+        };
+        let line = match line {
             Ok(Some(line)) => line,
             Ok(None) => return End::Asked,
             Err(_) => return End::Broken,
@@ -148,5 +189,6 @@ async fn follow(shared: &Arc<Shared>, object: &Arc<InUse>, mut lines: Lines) -> 
         if object.learn(&shared.objects, news, now) {
             shared.tell(&object.place);
         }
+        object.health.set(true);
     }
 }

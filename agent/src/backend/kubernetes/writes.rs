@@ -22,6 +22,10 @@ const OBJECT_BYTES_MAX: usize = 1 << 20;
 /// How long to wait before a write that nobody has stored, as far as is known, is sent again; doubled each time.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// With less time left than this nothing is sent any more: an answer that is not waited for leaves a write of which
+/// nobody knows whether it happened.
+const LEAST: Duration = Duration::from_millis(700);
+
 /// What a write is.
 struct Change<'a> {
     scope: &'a Scope,
@@ -97,16 +101,20 @@ impl<'a> Attempt<'a> {
         if self.unsure.is_some() { BackendError::OutcomeUnknown } else { error }
     }
 
+    /// Why there is no time left.
+    fn too_late(&self) -> BackendError {
+        // It may have gone to others who were faster, and not to a server that does not answer.
+        match self.lost {
+            0 => BackendError::Unavailable { retry_after: Duration::from_secs(1) },
+            _ => BackendError::Contention,
+        }
+    }
+
     /// The object as it is now.
     async fn look(&self) -> Result<Option<Arc<Object>>, BackendError> {
         let get = reads::get(self.shared, &self.object.place, Freshness::Latest);
         let found = tokio::time::timeout_at(self.deadline, get).await;
-        // The time may have gone to others who were faster, and not to a server that does not answer.
-        let nothing = match self.lost {
-            0 => BackendError::Unavailable { retry_after: Duration::from_secs(1) },
-            _ => BackendError::Contention,
-        };
-        let found = found.unwrap_or(Err(nothing)).map_err(|error| self.failed(error))?;
+        let found = found.unwrap_or_else(|_elapsed| Err(self.too_late())).map_err(|error| self.failed(error))?;
         Ok(found.object.filter(|object| !object.is_gone(&self.shared.settings.finalizer)))
     }
 
@@ -166,6 +174,9 @@ async fn store(shared: &Arc<Shared>, change: &Change<'_>) -> Result<(Arc<Object>
             }
         }
         let plan = (change.work)(base.as_deref()).map_err(|error| attempt.failed(error))?;
+        if attempt.left() < LEAST {
+            return Err(attempt.failed(attempt.too_late()));
+        }
         let outcome = match &base {
             Some(base) => {
                 let repair = change.onboards && needs_repair(shared, change.scope, base);
