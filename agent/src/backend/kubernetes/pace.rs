@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How far apart the writers of one object keep, at least and at most.
-const WINDOW_MIN: Duration = Duration::from_millis(10);
+const WINDOW_MIN: Duration = Duration::from_millis(25);
 const WINDOW_MAX: Duration = Duration::from_secs(2);
 
 /// Without a conflict for so long, nobody else is writing.
@@ -35,7 +35,7 @@ impl Pace {
     /// A write is stored.
     pub(super) fn success(&self) {
         if let Some((window, _)) = &mut *self.lock() {
-            *window = window.mul_f64(0.85);
+            *window = window.mul_f64(0.88);
         }
     }
 
