@@ -79,9 +79,9 @@ Examples:
   cloakroom status --watch --json";
 
 pub(super) const CAN_I: &str = "\
-It asks the API server about Cloakroom's own group, cloakroom.dev, which `kubectl auth can-i` cannot:
-through kubectl, which knows the cluster and how to log in there, or in a pod with its agent's token.
---as takes `create` on subjectaccessreviews. Where the agent decides by a grants file, ask the agent:
+It asks the API server about Cloakroom's own group, cloakroom.dev, which `kubectl auth can-i` does
+not know: through kubectl and its kubeconfig, or in a pod with the token of its agent. --as takes
+`create` on subjectaccessreviews. Where a grants file decides, ask the agent instead:
 `cloakroom whoami --scope SCOPE`.
 
 Examples:
