@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +14,7 @@ use cloakroom_tests::https::Https;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::backend::{APP, agent, eventually, id, onboard, put, read};
+use super::backend::{APP, HEARD, agent, eventually, id, onboard, put, read};
 
 /// A webhook on writes of Secrets in the cases' namespaces; gone when it is dropped.
 struct Webhook<'a> {
@@ -72,8 +71,7 @@ async fn b7_a_webhook_that_refuses_fails_or_is_away_is_a_clear_refusal_and_nothi
     let (status, fails) = (Arc::<AtomicU16>::default(), Arc::<AtomicBool>::default());
     let webhook = Webhook::new(&cluster, Arc::clone(&status), Arc::clone(&fails)).await;
     // The API server takes a moment to hear of its webhook.
-    eventually("the webhook is called", async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    eventually(HEARD, "the webhook is called", async || {
         put(backend, &client_secret, "two").await.unwrap();
         !webhook.server.calls().is_empty()
     })
@@ -126,8 +124,7 @@ async fn b7_what_admission_refuses_is_refused_with_a_sentence_of_its_own() {
          metadata: {name: cloakroom-test}\nspec: {policyName: cloakroom-test, validationActions: [Deny]}\n",
     );
     let client_secret = id("clientSecret");
-    eventually("admission refuses", async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    eventually(HEARD, "admission refuses", async || {
         put(backend, &client_secret, "two").await == Err(BackendError::Rejected)
     })
     .await;
@@ -136,9 +133,5 @@ async fn b7_what_admission_refuses_is_refused_with_a_sentence_of_its_own() {
         cluster.kubectl(&["delete", kind, "cloakroom-test"]);
     }
     assert!(before.is_ok(), "what is there is not touched");
-    eventually("writes are taken again", async || {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        put(backend, &client_secret, "three").await.is_ok()
-    })
-    .await;
+    eventually(HEARD, "writes are taken again", async || put(backend, &client_secret, "three").await.is_ok()).await;
 }

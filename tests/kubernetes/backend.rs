@@ -121,14 +121,17 @@ pub(super) fn stored(cluster: &Cluster, slot: &str) -> String {
     String::from_utf8(STANDARD.decode(encoded.trim()).unwrap()).unwrap()
 }
 
-pub(super) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..100 {
-        if holds().await {
-            return;
-        }
+/// How long a watch may take to tell of a change, and how long the API server to hear of a rule or a namespace.
+pub(super) const SEEN: Duration = Duration::from_secs(2);
+pub(super) const HEARD: Duration = Duration::from_secs(7);
+
+pub(super) async fn eventually(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        // What happens in another process has no event here to wait for.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{what}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,11 +198,14 @@ async fn k5_a_change_made_by_kubectl_is_seen_without_polling_and_so_are_a_deleti
     assert_eq!(read(backend, &client_secret).await, Err(BackendError::ScopeMissing));
     for value in ["one", "two"] {
         cluster.apply(&secret("my-app", "", &[("clientSecret", value)]));
-        eventually("the change is seen", async || read(backend, &client_secret).await.as_deref() == Ok(value)).await;
+        eventually(SEEN, "the change is seen", async || read(backend, &client_secret).await.as_deref() == Ok(value))
+            .await;
     }
     cluster.kubectl(&["-n", NAMESPACE, "delete", "secret", "my-app"]);
-    eventually("the deletion is seen", async || read(backend, &client_secret).await == Err(BackendError::ScopeMissing))
-        .await;
+    eventually(SEEN, "the deletion is seen", async || {
+        read(backend, &client_secret).await == Err(BackendError::ScopeMissing)
+    })
+    .await;
     assert_eq!(*told.lock().unwrap(), 3, "each change is told once");
 }
 
@@ -236,8 +242,10 @@ async fn b7_what_cannot_be_written_says_why_and_leaves_all_as_it_was() {
     assert_eq!(stored(&cluster, "unknown").len(), near.len());
 
     cluster.kubectl(&["-n", NAMESPACE, "delete", "rolebinding", &format!("{}-{BACKEND_ROLE}", account.name)]);
-    eventually("the right is gone", async || put(backend, &client_secret, "x").await == Err(BackendError::Denied))
-        .await;
+    eventually(SEEN, "the right is gone", async || {
+        put(backend, &client_secret, "x").await == Err(BackendError::Denied)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,8 +274,7 @@ async fn b7_a_namespace_that_is_missing_or_on_its_way_out_is_told() {
     ));
     let team = format!("t{}", std::process::id());
     let app = format!("poc/{team}/app");
-    eventually("the missing namespace is told", async || {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    eventually(HEARD, "the missing namespace is told", async || {
         onboard(backend, &app, Strategy::Replace, &[]).await.map(drop) == Err(BackendError::NamespaceMissing)
     })
     .await;
@@ -277,15 +284,13 @@ async fn b7_a_namespace_that_is_missing_or_on_its_way_out_is_told() {
     // Our finalizer on the Secret keeps the namespace in its last state.
     cluster.kubectl(&["delete", "namespace", &scoped, "--wait=false"]);
     let other = format!("poc/{team}/other");
-    eventually("the namespace on its way out is told", async || {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    eventually(HEARD, "the namespace on its way out is told", async || {
         let refused = onboard(backend, &other, Strategy::Replace, &[]).await;
         matches!(refused, Err(BackendError::Terminating { .. }))
     })
     .await;
     let secret = format!("poc:{team}:app:clientSecret:");
-    eventually("its Secret takes no write any more", async || {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    eventually(HEARD, "its Secret takes no write any more", async || {
         matches!(put(backend, &secret, "one").await, Err(BackendError::Terminating { .. }))
     })
     .await;

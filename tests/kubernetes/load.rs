@@ -9,7 +9,7 @@ use cloakroom_tests::cluster::{Account, AgentBackend, Cluster, settings};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use super::backend::{APP, agent, eventually, onboard, put, read, stored};
+use super::backend::{APP, SEEN, agent, eventually, onboard, put, read, stored};
 use super::place::{BACKEND_ROLE, NAMESPACE, NAMESPACES};
 
 /// What one agent saw of its merges.
@@ -183,7 +183,7 @@ async fn two_hundred_agents_watch_what_is_in_use_and_come_back_without_a_herd() 
 
     put(&*agents[0].backend, &secret(0), "two").await.unwrap();
     for agent in &agents {
-        eventually("every agent sees a change", async || {
+        eventually(SEEN, "every agent sees a change", async || {
             read(&*agent.backend, &secret(0)).await.as_deref() == Ok("two")
         })
         .await;

@@ -109,8 +109,15 @@ fn a_pod_submits_and_resolves_what_rbac_allows_it_and_sees_a_rotation_by_kubectl
     assert_eq!(whoami["pod"], pod, "the token is bound to the pod, and the API server says to which");
 
     assert_eq!(ask("PUT", APP, "{}").0, 403, "nobody has given it a right");
+    let can_i = |right: &str| {
+        let agent = ["-n", PODS, "exec", pod, "-c", "cloakroom-agent", "--", "cloakroom", "can-i", right];
+        cluster.try_kubectl(&[&agent[..], &["poc/eni--hyperion/my-app"]].concat(), "")
+    };
+    let (may, said) = can_i("onboarding_write");
+    assert!(!may && said.starts_with("no\n"), "{said}");
     cluster.bind(&account, NAMESPACE, &["cloakroom-onboarder", "cloakroom-writer"]);
     eventually(START, "onboarding is allowed", || ask("PUT", APP, "{}").0 == 200);
+    assert_eq!(can_i("onboarding_write"), (true, "yes\n".to_owned()));
     assert_eq!(ask("PUT", SECRET, r#"{"value":"one"}"#).0, 200);
     assert_eq!(ask("GET", SECRET, "").0, 403, "who may write may not read");
     cluster.bind(&account, NAMESPACE, &["cloakroom-reader"]);

@@ -22,15 +22,22 @@ fn of_agent(agent: &Agent, scope: &str) -> Option<Value> {
     (answer.status == 200).then(|| body["rights"].clone())
 }
 
+/// `cloakroom can-i` with nothing in its environment but these, and with kubectl's cache outside the tree.
+fn command(variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary());
+    command.env_clear().env("KUBECACHEDIR", std::env::temp_dir().join("cloakroom-tests-kubectl"));
+    command.envs(variables.iter().copied()).arg("can-i");
+    command
+}
+
 fn user(account: &Account) -> String {
     format!("system:serviceaccount:{}:{}", account.namespace, account.name)
 }
 
 /// `cloakroom can-i`: what it printed, what it complained of, and its exit status.
 fn can_i(cluster: &Cluster, arguments: &[&str]) -> (String, String, i32) {
-    let mut command = Command::new(binary());
-    command.env_clear().env("PATH", cluster.path()).env("KUBECONFIG", cluster.kubeconfig());
-    let output = command.arg("can-i").args(arguments).output().unwrap();
+    let variables = [("PATH", &*cluster.path()), ("KUBECONFIG", cluster.kubeconfig().to_str().unwrap())];
+    let output = command(&variables).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (text(output.stdout), text(output.stderr), output.status.code().unwrap())
 }
@@ -90,12 +97,9 @@ fn can_i_says_what_is_missing_and_who_may_not_ask_about_others_is_told() {
     // The administrator of the tests may do everything, and asks about itself.
     assert_eq!(can_i(&cluster, &["onboarding_write", "poc"]).0, "yes\n");
 
-    let own = account.kubeconfig(&cluster);
-    let ask = |arguments: &[&str]| {
-        let mut command = Command::new(binary());
-        command.env_clear().env("PATH", cluster.path()).env("KUBECONFIG", own.path());
-        command.arg("can-i").args(arguments).output().unwrap()
-    };
+    let (own, path) = (account.kubeconfig(&cluster), cluster.path());
+    let variables = [("PATH", &*path), ("KUBECONFIG", own.path().to_str().unwrap())];
+    let ask = |arguments: &[&str]| command(&variables).args(arguments).output().unwrap();
     assert_eq!(ask(&["secrets_read", scope]).status.code(), Some(3), "about itself everybody may ask");
     let refused = ask(&["secrets_read", scope, "--as", "system:serviceaccount:poc:other"]);
     let complaint = String::from_utf8(refused.stderr).unwrap();
@@ -106,10 +110,8 @@ fn can_i_says_what_is_missing_and_who_may_not_ask_about_others_is_told() {
 #[test]
 fn can_i_that_cannot_ask_says_why() {
     let path = Cluster::get().path();
-    let ask = |arguments: &[&str], environment: &[(&str, &str)]| {
-        let mut command = Command::new(binary());
-        command.env_clear().envs(environment.iter().copied()).arg("can-i").args(arguments);
-        let output = command.output().unwrap();
+    let ask = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let output = command(variables).args(arguments).output().unwrap();
         (String::from_utf8(output.stderr).unwrap(), output.status.code())
     };
     let (complaint, status) = ask(&["secrets_read", "poc"], &[("PATH", "/nowhere")]);

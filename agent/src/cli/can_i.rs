@@ -54,19 +54,8 @@ pub(super) fn run(
     };
     let target = Target::from(&scope);
     let namespace = target.namespace();
-    let cluster = Cluster::find(environment)?;
-    let mut missing = Vec::new();
-    // A right is held when everything that it stands for is allowed.
-    for action in right.actions() {
-        let what = attributes(*action, &namespace, target);
-        let question = match &subject {
-            None => Question::about_us(what),
-            Some(subject) => Question::about(subject.as_str(), &groups(subject).unwrap_or_default(), what),
-        };
-        if !allowed(&cluster.ask(&question)?).map_err(CliError::Cluster)? {
-            missing.push(what);
-        }
-    }
+    let asked: Vec<_> = right.actions().iter().map(|action| attributes(*action, &namespace, target)).collect();
+    let missing = runtime()?.block_on(missing(&Cluster::find(environment)?, &asked, subject.as_ref()))?;
     if json {
         console.line(answer(right, &scope, subject.as_ref(), &missing).to_string())?;
     } else {
@@ -81,6 +70,25 @@ pub(super) fn run(
             namespace: what.namespace.to_owned(),
         }),
     }
+}
+
+/// What is not allowed of what is asked for: a right is held when everything that it stands for is.
+async fn missing<'a>(
+    cluster: &Cluster,
+    asked: &[Attributes<'a>],
+    subject: Option<&Subject>,
+) -> Result<Vec<Attributes<'a>>, CliError> {
+    let mut missing = Vec::new();
+    for what in asked {
+        let question = match subject {
+            None => Question::about_us(*what),
+            Some(subject) => Question::about(subject.as_str(), &groups(subject).unwrap_or_default(), *what),
+        };
+        if !allowed(&cluster.ask(&question).await?).map_err(CliError::Cluster)? {
+            missing.push(*what);
+        }
+    }
+    Ok(missing)
 }
 
 fn answer(right: Right, scope: &Scope, subject: Option<&Subject>, missing: &[Attributes<'_>]) -> Value {
@@ -111,17 +119,16 @@ impl Cluster {
         server.map(Self::Pod).map_err(|error| CliError::Start(error.into()))
     }
 
-    fn ask(&self, question: &Question) -> Result<Vec<u8>, CliError> {
-        match self {
-            Self::Kubectl => by_kubectl(question),
-            Self::Pod(server) => runtime()?.block_on(async {
-                let answer = server.answer(question, WITHIN).await.map_err(CliError::Cluster)?;
-                match answer.status {
-                    StatusCode::CREATED | StatusCode::OK => Ok(answer.body().to_vec()),
-                    StatusCode::FORBIDDEN => Err(CliError::MayNotAsk),
-                    _ => Err(CliError::Cluster(CallError::Misbehaved)),
-                }
-            }),
+    async fn ask(&self, question: &Question) -> Result<Vec<u8>, CliError> {
+        let server = match self {
+            Self::Kubectl => return by_kubectl(question),
+            Self::Pod(server) => server,
+        };
+        let answer = server.answer(question, WITHIN).await.map_err(CliError::Cluster)?;
+        match answer.status {
+            StatusCode::CREATED | StatusCode::OK => Ok(answer.body().to_vec()),
+            StatusCode::FORBIDDEN => Err(CliError::MayNotAsk),
+            _ => Err(CliError::Cluster(CallError::Misbehaved)),
         }
     }
 }

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::reader::Reader;
 use super::{IdentityConfig, IdentityKind, Permissions};
 
-/// Where the injector mounts the token.
 /// Where injected pods have `token` and `ca.crt`.
 pub const TOKEN_DIRECTORY: &str = "/var/run/secrets/cloakroom/kube";
 

@@ -65,8 +65,7 @@ impl ApiServer {
             #[serde(default)]
             extra: std::collections::BTreeMap<String, Vec<String>>,
         }
-        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {}});
-        let answer = self.review("/apis/authentication.k8s.io/v1/selfsubjectreviews", &body, within).await?;
+        let answer = self.review(&Question::who_we_are(), within).await?;
         let review: Review = answer.json()?;
         let mut user = review.status.user_info;
         let mut first = |key: &str| user.extra.remove(key).and_then(|values| values.into_iter().next());
@@ -80,8 +79,7 @@ impl ApiServer {
     /// # Errors
     /// [`CallError`].
     pub async fn may_i(&self, what: Attributes<'_>, within: Duration) -> Result<bool, CallError> {
-        let question = Question::about_us(what);
-        allowed(self.review(question.path, &question.body, within).await?.body())
+        allowed(self.review(&Question::about_us(what), within).await?.body())
     }
 
     /// Asks `question`, and gives the answer as it came.
@@ -89,11 +87,15 @@ impl ApiServer {
     /// # Errors
     /// [`CallError`].
     pub(crate) async fn answer(&self, question: &Question, within: Duration) -> Result<Answer, CallError> {
-        self.call(post(question.path, &question.body)?, within).await
+        let request = Request::post(question.path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(question.body.to_string().into_bytes())
+            .map_err(|_| CallError::Misbehaved)?;
+        self.call(request, within).await
     }
 
-    async fn review(&self, path: &str, body: &Value, within: Duration) -> Result<Answer, CallError> {
-        let answer = self.call(post(path, body)?, within).await?;
+    async fn review(&self, question: &Question, within: Duration) -> Result<Answer, CallError> {
+        let answer = self.answer(question, within).await?;
         match answer.status {
             StatusCode::CREATED | StatusCode::OK => Ok(answer),
             // Every authenticated user may ask about itself (`system:basic-user`); without that there is no answer.
@@ -102,20 +104,19 @@ impl ApiServer {
     }
 }
 
-fn post(path: &str, body: &Value) -> Result<Request<Vec<u8>>, CallError> {
-    Request::post(path)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.to_string().into_bytes())
-        .map_err(|_| CallError::Misbehaved)
-}
-
-/// An access review that has not been asked yet.
+/// A review that has not been asked for yet.
 pub(crate) struct Question {
     pub(crate) path: &'static str,
     pub(crate) body: Value,
 }
 
 impl Question {
+    /// Who are we? (`SelfSubjectReview`, authentication.k8s.io/v1)
+    fn who_we_are() -> Self {
+        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {}});
+        Self { path: "/apis/authentication.k8s.io/v1/selfsubjectreviews", body }
+    }
+
     /// May we? (`SelfSubjectAccessReview`, authorization.k8s.io/v1)
     pub(crate) fn about_us(what: Attributes<'_>) -> Self {
         let body = json!({

@@ -143,8 +143,8 @@ fn tcp() -> HttpConnector {
     tcp
 }
 
-/// HTTP/1.1: a call has its connection to itself, which costs half of what a stream of HTTP/2 costs, and one that hangs
-/// is closed by its own deadline.
+/// HTTP/1.1: a call has its connection to itself, which takes a fifth less processor time than a stream of
+/// HTTP/2, and one that hangs is closed by its own deadline.
 fn for_calls(connector: HttpsConnector<HttpConnector>) -> Connection {
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
