@@ -127,3 +127,28 @@ fn b7_a_watch_that_has_lost_its_place_goes_on_from_a_get_and_misses_nothing() {
     cluster.kubectl(&["-n", NAMESPACE, "patch", "secret", "my-app", "--type=merge", "-p", change]);
     eventually(Duration::from_secs(2), "and the next one", || value(&get(&agent, SECRET)) == "three");
 }
+
+#[test]
+fn after_a_restart_an_object_that_has_not_changed_is_watched_again_without_a_loop() {
+    if Cluster::own().is_none() {
+        return;
+    }
+    let (cluster, account, agent) = onboarded("");
+    // The new server's memory begins after the object's own version.
+    for number in 0..3 {
+        let name = format!("noise-{number}");
+        cluster.kubectl(&["-n", NAMESPACE, "create", "secret", "generic", &name]);
+    }
+    let watched = || {
+        let answer = get(&agent, SECRET);
+        answer.status == 200 && !answer.header("cache-status").unwrap().contains("watch-broken")
+    };
+    let before = cluster.audit_log().len();
+    cluster.control(&["restart-apiserver"]);
+    eventually(Duration::from_mins(1), "the watch is back", || {
+        requests(&cluster, &account, before).iter().any(|(verb, _)| verb == "watch") && watched()
+    });
+    assert!((0..2000).all(|_| watched()), "and stays");
+    let seen = requests(&cluster, &account, before);
+    assert!(seen.len() < 20, "a watch is on record twice, and some are turned away: {seen:?}");
+}
