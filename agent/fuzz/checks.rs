@@ -1,6 +1,12 @@
 //! What must hold of every input of a parser: shared by the fuzz targets and by the tests that replay the corpora.
 #![allow(dead_code, reason = "each target uses one of them")]
 
+#[path = "conjur.rs"]
+pub(crate) mod conjur;
+#[path = "documents.rs"]
+pub(crate) mod documents;
+#[path = "rendered.rs"]
+pub(crate) mod rendered;
 #[path = "served.rs"]
 mod served;
 

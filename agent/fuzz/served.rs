@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cloakroom_agent::listener::{ListenSettings, bind};
 use cloakroom_agent::peer::Peer;
-use cloakroom_agent::server::{Handler, InFlight, Refusal, RequestBody, ServerMetrics, ServerSettings, serve};
+use cloakroom_agent::server::{
+    AnswerBody, Handler, InFlight, Refusal, RequestBody, ServerMetrics, ServerSettings, serve,
+};
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,25 +27,25 @@ impl Handler for Counting {
         Some(())
     }
 
-    async fn handle(&self, _caller: &Arc<()>, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn handle(&self, _caller: &Arc<()>, request: Request<RequestBody>) -> Response<AnswerBody> {
         self.handled.fetch_add(1, Ordering::SeqCst);
         match request.into_body().read().await {
-            Ok(_) => Response::new(Full::default()),
+            Ok(_) => Response::new(AnswerBody::default()),
             Err(_) => status(StatusCode::BAD_REQUEST),
         }
     }
 
-    fn refuse(&self, _refusal: Refusal) -> Response<Full<Bytes>> {
+    fn refuse(&self, _refusal: Refusal) -> Response<AnswerBody> {
         status(StatusCode::BAD_REQUEST)
     }
 
-    fn panicked(&self) -> Response<Full<Bytes>> {
+    fn panicked(&self) -> Response<AnswerBody> {
         status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
-fn status(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn status(status: StatusCode) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::default());
     *response.status_mut() = status;
     response
 }

@@ -160,12 +160,6 @@ impl<'a> Target<'a> {
             (_, app) => app,
         }
     }
-
-    /// `env/team/app`, with the empty parts.
-    #[must_use]
-    pub fn to_text(&self) -> Box<str> {
-        format!("{}/{}/{}", self.env, self.team, self.app).into()
-    }
 }
 
 impl<'a> From<&'a Location> for Target<'a> {

@@ -38,11 +38,22 @@ pub enum AdminAddress {
     Unix(PathBuf),
 }
 
+impl AdminAddress {
+    /// Reads `HOST:PORT`, with an IP address as host, or `unix:/PATH`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("unix:") {
+            Some(path) => path.starts_with('/').then(|| Self::Unix(path.into())),
+            None => text.parse().ok().map(Self::Tcp),
+        }
+    }
+}
+
 /// Why it does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The port.
-    #[error("listen.admin: cannot listen on {address}; choose another port, or \"\" to turn the admin listener off")]
+    #[error("cannot listen on {address}; choose another port, or \"\" to turn the admin listener off")]
     Bind {
         /// As configured.
         address: SocketAddr,
@@ -51,7 +62,7 @@ pub enum AdminError {
         source: std::io::Error,
     },
     /// The socket.
-    #[error("listen.admin: cannot bind the socket")]
+    #[error("cannot bind the socket")]
     Socket(#[source] ListenError),
 }
 
@@ -71,6 +82,8 @@ pub struct AdminState {
     pub draining: CancellationToken,
     /// Whether everything that readiness needs has happened.
     pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// What `/status` answers with, as JSON; none where that is elsewhere, as the agent's is on its socket.
+    pub status: Option<Box<dyn Fn() -> String + Send + Sync>>,
 }
 
 impl AdminListener {
@@ -155,7 +168,10 @@ fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Full<Byte
         "/readyz" if !(state.ready)() => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
         "/metrics" => metrics(state),
-        _ => text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
+        path => match &state.status {
+            Some(status) if path == "/status" => json(status()),
+            _ => text(StatusCode::NOT_FOUND, "/livez, /readyz or /metrics\n"),
+        },
     }
 }
 
@@ -169,6 +185,12 @@ fn metrics(state: &AdminState) -> Response<Full<Bytes>> {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
     );
+    response
+}
+
+fn json(body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -3,6 +3,9 @@
 mod about;
 mod answer;
 pub mod body;
+mod documents;
+mod events;
+mod media;
 mod onboarding;
 mod problem;
 mod request;
@@ -13,10 +16,12 @@ mod secrets;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::identity::{Connected, Identity};
@@ -24,7 +29,7 @@ use crate::metrics::RequestMetrics;
 use crate::operations::{Context, Operations};
 use crate::peer::Peer;
 use crate::request_id::RequestIds;
-use crate::server::{Handler, InFlight, Refusal, RequestBody};
+use crate::server::{AnswerBody, Handler, InFlight, Refusal, RequestBody};
 
 pub use about::About;
 pub use problem::{ApiError, Code};
@@ -45,15 +50,25 @@ pub struct ApiLimits {
     pub batch_ids: usize,
     /// Bytes of the largest answer: all that may be in flight at once.
     pub answer_bytes: usize,
+    /// Bytes of the largest document that is answered.
+    pub document_bytes: usize,
+    /// Streams of events at one time.
+    pub event_streams: usize,
+    /// How long a document waits for its turn to be read.
+    pub turn: Duration,
 }
 
 /// The API on the socket.
 pub struct Api {
     operations: Arc<Operations>,
-    identity: Identity,
+    identity: Arc<Identity>,
     about: About,
     limits: ApiLimits,
     in_flight: InFlight,
+    /// Places for event streams.
+    streams: Arc<Semaphore>,
+    /// Turns of large documents.
+    turns: Arc<Semaphore>,
     request_ids: RequestIds,
     routes: route::Routes,
     metrics: RequestMetrics,
@@ -71,21 +86,36 @@ impl Api {
         request_ids: RequestIds,
     ) -> Self {
         let metrics = operations.metrics.requests();
-        Self { operations, identity, about, limits, in_flight, request_ids, routes: route::Routes::new(), metrics }
+        Self {
+            operations,
+            identity: Arc::new(identity),
+            about,
+            limits,
+            in_flight,
+            streams: Arc::new(Semaphore::new(limits.event_streams)),
+            turns: Arc::new(Semaphore::new(documents::TURNS)),
+            request_ids,
+            routes: route::Routes::new(),
+            metrics,
+        }
     }
 
     async fn dispatch(
         &self,
+        connected: &Arc<Connected>,
         context: &Context,
         operation: &mut ApiOperation,
         request: Request<RequestBody>,
-    ) -> ApiResult {
+    ) -> Result<Response<AnswerBody>, ApiError> {
         let (parts, body) = request.into_parts();
         let (route, parameters) = self.routes.find(parts.uri.path()).ok_or_else(ApiError::not_found)?;
         *operation = route.operation(&parts.method).ok_or_else(|| ApiError::method_not_allowed(route))?;
-        request::check_accept(&parts.headers)?;
+        if let Some(media) = operation.media() {
+            media::check_accept(&parts.headers, media)?;
+        }
         let call = Call { api: self, context, parts: &parts, parameters };
-        match operation {
+        let answer = match operation {
+            ApiOperation::Watch => return Box::pin(call.events(connected)).await,
             ApiOperation::Get => call.get_secret().await,
             // Boxed, so that a cached read does not carry room for the state of everything else.
             ApiOperation::Batch => Box::pin(call.get_secrets()).await,
@@ -94,12 +124,19 @@ impl Api {
             ApiOperation::Delete => Box::pin(call.delete_secret()).await,
             ApiOperation::Onboard => Box::pin(call.onboard(route, body)).await,
             ApiOperation::Offboard => Box::pin(call.offboard(route)).await,
+            ApiOperation::Resolve => Box::pin(call.resolve(body)).await,
+            ApiOperation::Obfuscate => Box::pin(call.obfuscate(body)).await,
             ApiOperation::Whoami => Box::pin(call.whoami()).await,
             ApiOperation::Status => call.status(),
             ApiOperation::OpenApi => Ok(answer::document(OPENAPI)),
             ApiOperation::Unrouted => Err(ApiError::not_found()),
-        }
+        };
+        answer.map(whole)
     }
+}
+
+fn whole(answer: Response<Full<Bytes>>) -> Response<AnswerBody> {
+    answer.map(AnswerBody::Whole)
 }
 
 /// One request on its way through a handler.
@@ -117,32 +154,32 @@ impl Handler for Api {
         self.identity.admit(peer)
     }
 
-    async fn handle(&self, connected: &Arc<Connected>, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn handle(&self, connected: &Arc<Connected>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let began = Instant::now();
         let context = Context { request: self.request_ids.next(), caller: self.identity.caller(connected) };
         let mut operation = ApiOperation::Unrouted;
-        let result = self.dispatch(&context, &mut operation, request).await;
-        let mut response = result.unwrap_or_else(|error| error.into_response(&context.request));
+        let result = self.dispatch(connected, &context, &mut operation, request).await;
+        let mut response = result.unwrap_or_else(|error| whole(error.into_response(&context.request)));
         response.headers_mut().insert(&X_REQUEST_ID, context.request.to_header());
         self.metrics.observe(operation, response.status(), began.elapsed());
         response
     }
 
-    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>> {
+    fn refuse(&self, refusal: Refusal) -> Response<AnswerBody> {
         self.finish(ApiError::from(refusal))
     }
 
-    fn panicked(&self) -> Response<Full<Bytes>> {
+    fn panicked(&self) -> Response<AnswerBody> {
         self.finish(ApiError::internal())
     }
 }
 
 impl Api {
-    fn finish(&self, error: ApiError) -> Response<Full<Bytes>> {
+    fn finish(&self, error: ApiError) -> Response<AnswerBody> {
         let request = self.request_ids.next();
-        let mut response = error.into_response(&request);
+        let mut response = whole(error.into_response(&request));
         response.headers_mut().insert(&X_REQUEST_ID, request.to_header());
-        self.metrics.observe(ApiOperation::Unrouted, response.status(), std::time::Duration::ZERO);
+        self.metrics.observe(ApiOperation::Unrouted, response.status(), Duration::ZERO);
         response
     }
 }

@@ -3,6 +3,7 @@
 //! A backend owns the wire and nothing else: it is called with a permit, and it decides neither rights nor freshness.
 //! The semantics are pinned by the conformance suite in `tests`, which is generic over this trait.
 
+pub mod conjur;
 pub mod deadline;
 pub mod embedded;
 pub mod kubernetes;
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
 use crate::clock::Moment;
-use crate::id::{Checksum, Scope, Slot};
+use crate::id::{Checksum, Scope, Slot, SubKey};
 use crate::secret::SecretValue;
 use crate::slots::{OnboardRequest, OnboardedItem};
 
@@ -116,6 +117,9 @@ pub struct Put {
     pub keep_previous: Option<Slot>,
 }
 
+/// Entries of one map slot, each key once; no value blank.
+pub type Entries = Vec<(SubKey, SecretValue)>;
+
 /// What a write did.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written {
@@ -141,6 +145,10 @@ pub trait Backend: Send + Sync + 'static {
     /// [`BackendError::ScopeMissing`].
     async fn put(&self, permit: &WritePermit, put: Put) -> Result<Written, BackendError>;
 
+    /// Writes entries of the map slot that `permit` is for, beside those that are there: all of them in one step, or
+    /// none. Answers with their fingerprints in the same order.
+    async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError>;
+
     /// Deletes one secret; absent is [`BackendError::Absent`]. The last entry of a map slot takes the slot with it.
     async fn delete(&self, permit: &WritePermit, guard: Guard) -> Result<(), BackendError>;
 
@@ -157,6 +165,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A cheap call that shows whether the backend answers.
     async fn probe(&self) -> Result<(), BackendError>;
+
+    /// Whether it has ever been reached with our own credentials; until then the agent is not ready.
+    fn is_ready(&self) -> bool {
+        true
+    }
 
     /// Takes who is to be told of changes, where the backend hears of them. Called once, before anything else.
     fn on_change(&self, _changed: Changed) {}
@@ -215,6 +228,23 @@ pub enum BackendError {
     /// What it stored cannot be carried: no UTF-8, or a record that does not open.
     #[error("the stored record cannot be read")]
     Unreadable,
+    /// Conjur's policy lets us load nowhere that the scope could be made.
+    #[error(
+        "Conjur's policy lets the agent change neither the scope's branch nor one above it: it needs `create` there, and \
+         `update` to delete; `cloakroom conjur policy` prints what gives it"
+    )]
+    LoadRefused,
+    /// The lease that keeps writers apart cannot be had: RBAC, or a namespace that is missing.
+    #[error(
+        "writers cannot be kept apart: the agent needs get, create and update on leases in the namespace of \
+         backend.conjur.lease"
+    )]
+    NotSerialised,
+    /// The only writer was not the only one. What both wrote has been put together where that could be done.
+    #[error(
+        "somebody else wrote the slot at the same time, though this agent was to be the only writer; read it again"
+    )]
+    VersionGap,
     /// A write was sent and nobody knows whether it took effect.
     #[error("the outcome of the write is unknown")]
     OutcomeUnknown,

@@ -7,6 +7,7 @@
 
 mod entry;
 mod flight;
+mod follow;
 mod metrics;
 mod slot;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
-use crate::backend::{Backend, BackendError, Freshness, Guard, Put, Written};
+use crate::backend::{Backend, BackendError, Entries, Freshness, Guard, Put, Written};
 use crate::clock::{Clock, Moment};
 use crate::id::{Checksum, Location, Scope};
 use crate::slots::{OnboardRequest, OnboardedItem};
@@ -24,6 +25,8 @@ use crate::slots::{OnboardRequest, OnboardedItem};
 use entry::Stored;
 pub use entry::{Entry, Served, Source};
 use flight::{Flights, Landing};
+pub use follow::{Follower, Missed, News};
+use follow::{Followers, Stirred, Stirring};
 pub use metrics::{CacheMetrics, Counters};
 use slot::SlotStates;
 
@@ -65,6 +68,7 @@ struct Inner {
     entries: moka::sync::Cache<Location, Arc<Stored>>,
     slots: SlotStates,
     flights: Flights,
+    followers: Followers,
     metrics: CacheMetrics,
 }
 
@@ -76,6 +80,14 @@ enum Known {
     Unknown,
     /// There is a value, and the caller has reason to believe in another one.
     Differs(Arc<Stored>),
+}
+
+/// How a request is answered.
+enum Place {
+    /// From memory.
+    Known(Served),
+    /// By a fetch that is under way.
+    Coming(Landing),
 }
 
 impl Cache {
@@ -113,6 +125,7 @@ impl Cache {
             entries,
             slots: SlotStates::default(),
             flights: Flights::default(),
+            followers: Followers::default(),
             metrics,
         };
         Self { inner: Arc::new(inner) }
@@ -138,43 +151,27 @@ impl Cache {
     /// # Errors
     /// The backend's.
     pub async fn get(&self, permit: ReadPermit, asked: Checksum) -> Result<Served, BackendError> {
-        let mut one = self.get_many(vec![(permit, asked)]).await;
-        one.pop().unwrap_or(Err(BackendError::Misbehaved))
+        let mut departures = flight::Departures::default();
+        let landing = self.inner.serve(&permit, &asked, &mut departures)?;
+        Inner::depart(&self.inner, departures);
+        match landing {
+            Place::Known(served) => Ok(served),
+            Place::Coming(landing) => self.inner.arrive(landing, permit.location()).await,
+        }
     }
 
     /// As [`Cache::get`] for several, in order, with one call to the backend for all that is not known.
     pub async fn get_many(&self, wanted: Vec<(ReadPermit, Checksum)>) -> Vec<Result<Served, BackendError>> {
-        enum Place {
-            Known(Result<Served, BackendError>),
-            Coming(Landing, Location),
-        }
-        let (places, departures) = {
-            let mut departures = flight::Departures::default();
-            let mut places = Vec::with_capacity(wanted.len());
-            for (permit, asked) in &wanted {
-                places.push(match self.inner.known(permit.location(), asked) {
-                    Known::Answer(answer, _) => {
-                        self.inner.metrics.hits.inc();
-                        Place::Known(answer)
-                    }
-                    known => {
-                        self.inner.metrics.misses.inc();
-                        let freshness = self.inner.claim(&known, asked);
-                        match self.inner.board(permit, asked, freshness, &mut departures) {
-                            Ok(landing) => Place::Coming(landing, permit.location().clone()),
-                            Err(full) => Place::Known(Err(full)),
-                        }
-                    }
-                });
-            }
-            (places, departures)
-        };
+        let mut departures = flight::Departures::default();
+        let places: Vec<_> =
+            wanted.iter().map(|(permit, asked)| self.inner.serve(permit, asked, &mut departures)).collect();
         Inner::depart(&self.inner, departures);
         let mut answers = Vec::with_capacity(places.len());
-        for place in places {
+        for (place, (permit, _)) in places.into_iter().zip(&wanted) {
             answers.push(match place {
-                Place::Known(answer) => answer,
-                Place::Coming(landing, location) => self.inner.arrive(landing, &location).await,
+                Ok(Place::Known(served)) => Ok(served),
+                Ok(Place::Coming(landing)) => self.inner.arrive(landing, permit.location()).await,
+                Err(error) => Err(error),
             });
         }
         answers
@@ -187,8 +184,42 @@ impl Cache {
     pub async fn put(&self, permit: &WritePermit, put: Put) -> Result<Written, BackendError> {
         let location = permit.location();
         let kept = put.keep_previous.as_ref().map(|slot| location.sibling(slot));
-        let _moved = [Some(location), kept.as_ref()].map(|place| place.map(|place| self.inner.invalidate(place)));
-        self.inner.backend.put(permit, put).await
+        let places = [Some(location), kept.as_ref()];
+        // Dropped after the generations have moved, since what is declared last is dropped first.
+        let _stirring = places.map(|place| place.map(|place| self.inner.stirring(Stirred::Slot(place))));
+        let [moving, keeping] = places.map(|place| place.map(|place| self.inner.invalidate(place)));
+        let written = self.inner.backend.put(permit, put).await;
+        let [ended, kept_ended] = [moving, keeping].map(|moving| moving.and_then(slot::Moving::end));
+        if let (Ok(written), Some(generation)) = (&written, ended) {
+            self.inner.followers.tell(location, generation, Some(&written.checksum));
+        }
+        if let (Ok(Written { previous: Some(previous), .. }), Some(kept), Some(generation)) =
+            (&written, &kept, kept_ended)
+        {
+            self.inner.followers.tell(kept, generation, Some(previous));
+        }
+        written
+    }
+
+    /// Writes entries of one map slot.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError> {
+        let slot = permit.location();
+        let places = entries.iter().map(|(key, _)| slot.entry(key)).collect::<Vec<_>>();
+        let _stirring = self.inner.stirring(Stirred::Slot(slot));
+        let moving = self.inner.invalidate(slot);
+        for place in &places {
+            self.inner.entries.invalidate(place);
+        }
+        let written = self.inner.backend.put_entries(permit, entries).await;
+        if let (Ok(checksums), Some(generation)) = (&written, moving.end()) {
+            for (place, checksum) in places.iter().zip(checksums) {
+                self.inner.followers.tell(place, generation, Some(checksum));
+            }
+        }
+        written
     }
 
     /// Deletes one secret.
@@ -196,8 +227,14 @@ impl Cache {
     /// # Errors
     /// The backend's.
     pub async fn delete(&self, permit: &WritePermit, guard: Guard) -> Result<(), BackendError> {
-        let _moved = self.inner.invalidate(permit.location());
-        self.inner.backend.delete(permit, guard).await
+        let location = permit.location();
+        let _stirring = self.inner.stirring(Stirred::Slot(location));
+        let moving = self.inner.invalidate(location);
+        let deleted = self.inner.backend.delete(permit, guard).await;
+        if let (Ok(()), Some(generation)) = (&deleted, moving.end()) {
+            self.inner.followers.tell(location, generation, None);
+        }
+        deleted
     }
 
     /// Creates or updates a scope.
@@ -209,6 +246,7 @@ impl Cache {
         permit: &OnboardPermit,
         request: OnboardRequest,
     ) -> Result<Vec<OnboardedItem>, BackendError> {
+        let _stirring = self.inner.stirring(Stirred::Scope(permit.scope()));
         let _moved = self.inner.invalidate_scope(permit.scope());
         self.inner.backend.onboard(permit, request).await
     }
@@ -218,6 +256,7 @@ impl Cache {
     /// # Errors
     /// The backend's.
     pub async fn offboard(&self, permit: &OnboardPermit) -> Result<(), BackendError> {
+        let _stirring = self.inner.stirring(Stirred::Scope(permit.scope()));
         let _moved = self.inner.invalidate_scope(permit.scope());
         self.inner.backend.offboard(permit).await
     }
@@ -225,6 +264,14 @@ impl Cache {
     /// Forgets what is known of a scope's secrets: the backend has heard that it changed.
     pub fn scope_changed(&self, scope: &Scope) {
         drop(self.inner.invalidate_scope(scope));
+        self.inner.followers.stir_scope(scope);
+    }
+
+    /// Follows the secret of `permit` from now on.
+    #[must_use]
+    pub fn follow(&self, permit: &ReadPermit) -> Follower {
+        let location = permit.location();
+        self.inner.followers.follow(location.clone(), self.inner.slots.of(location))
     }
 
     /// The figures for `/status`.
@@ -235,7 +282,30 @@ impl Cache {
 }
 
 impl Inner {
+    /// From memory, or by a fetch that is under way or departs with `departures`.
+    fn serve(
+        &self,
+        permit: &ReadPermit,
+        asked: &Checksum,
+        departures: &mut flight::Departures,
+    ) -> Result<Place, BackendError> {
+        match self.known(permit.location(), asked) {
+            Known::Answer(answer, _) => {
+                self.metrics.hits.inc();
+                answer.map(Place::Known)
+            }
+            known => {
+                self.metrics.misses.inc();
+                let freshness = self.claim(&known, asked);
+                self.board(permit, asked, freshness, departures).map(Place::Coming)
+            }
+        }
+    }
+
     fn known(&self, location: &Location, asked: &Checksum) -> Known {
+        if self.settings.ttl.is_zero() {
+            return Known::Unknown;
+        }
         let Some(stored) = self.entries.get(location) else { return Known::Unknown };
         // N7: what was fetched before a write of this slot began or ended is no knowledge any more.
         if !stored.is_current() {
@@ -278,6 +348,10 @@ impl Inner {
             self.entries.invalidate(&location.whole_slot());
         }
         moving
+    }
+
+    fn stirring<'a>(&'a self, what: Stirred<'a>) -> Stirring<'a> {
+        Stirring { followers: &self.followers, what }
     }
 
     fn invalidate_scope(&self, scope: &Scope) -> slot::ScopeMoving<'_> {

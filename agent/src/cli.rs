@@ -7,28 +7,37 @@ mod banner;
 mod can_i;
 mod client;
 mod configuration;
+mod conjur;
 mod console;
+mod documents;
 mod environment;
 mod error;
+mod events;
+mod exec;
 mod help;
+mod install;
 mod onboarding;
+mod render;
 mod secrets;
 mod source;
+mod watch;
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory, Parser as _};
 
-use arguments::{Arguments, Command, Shell};
+pub use arguments::Shell;
+use arguments::{Arguments, Command, ConjurCommand};
 pub use console::Console;
 pub use environment::Environment;
 use error::CliError;
 pub use error::Exit;
 
 /// Commands that are announced and not there yet. They must not look like a typing mistake, and must do nothing.
-const LATER: [&str; 8] = ["render", "exec", "install", "resolve", "obfuscate", "watch", "conjur", "gateway"];
+const LATER: [&str; 1] = ["gateway"];
 
 /// Runs one command on the process's own streams.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
@@ -38,8 +47,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &Environ
 /// Runs one command; the first argument is the program's own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment, console: &mut Console) -> Exit {
     let ended = parse(arguments).and_then(|arguments| dispatch(arguments, environment, console));
-    match ended.and_then(|()| Ok(console.output.flush()?)) {
-        Ok(()) => Exit::Done,
+    match ended.and_then(|exit| Ok(console.output.flush().map(|()| exit)?)) {
+        Ok(exit) => exit,
         Err(error) => error.report(console),
     }
 }
@@ -76,30 +85,42 @@ fn hide_typed(error: &mut clap::Error) {
     }
 }
 
-fn dispatch(arguments: Arguments, environment: &Environment, console: &mut Console) -> Result<(), CliError> {
+fn dispatch(arguments: Arguments, environment: &Environment, console: &mut Console) -> Result<Exit, CliError> {
     let Arguments { socket, json, command } = arguments;
     let client = || client::Client::new(socket.clone(), environment, json);
     match command {
+        Command::Exec(arguments) => return exec::run(&arguments, socket, environment, console),
+        Command::Install { directory } => install::run(&directory, console),
         Command::Agent(arguments) => agent::run(arguments, socket, environment, console),
-        Command::Ready { files: _ } => about::ready(&client()?),
+        Command::Ready { files } => about::ready(&client()?, files),
+        Command::Render { config, wait } => render::run(config.as_deref(), wait, environment, console),
         Command::Get(secret) => secrets::get(&client()?, &secret, console),
         Command::Put(arguments) => secrets::put(client, arguments, console),
         Command::Rotate { secret, keep_previous } => {
             secrets::rotate(&client()?, &secret, keep_previous.as_deref(), console)
         }
         Command::Delete(secret) => secrets::delete(&client()?, &secret, console),
+        Command::Resolve(arguments) => documents::resolve(client, &arguments, console),
+        Command::Obfuscate(arguments) => documents::obfuscate(client, arguments, console),
+        Command::Watch(secret) => watch::run(&client()?, &secret, console),
         Command::Onboard { scope } => onboarding::onboard(client, scope, console),
         Command::Offboard { scope } => onboarding::offboard(&client()?, &scope, console),
         Command::Whoami { scope } => about::whoami(&client()?, scope.as_deref(), console),
         Command::Status { watch } => about::status(&client()?, watch, console),
         Command::CanI(arguments) => can_i::run(&arguments, json, environment, console),
-        Command::Config { command } => configuration::run(&command, console),
-        Command::Completions { shell } => completions(shell, console),
+        Command::Config { command } => configuration::run(&command, json, environment, console),
+        Command::Conjur { command: ConjurCommand::Policy(arguments) } => conjur::policy(&arguments, console),
+        Command::Completions { shell } => Ok(completions::<Arguments>(shell, "cloakroom", console)?),
         Command::Version => Ok(console.line(concat!("cloakroom ", env!("CARGO_PKG_VERSION")))?),
-    }
+    }?;
+    Ok(Exit::Done)
 }
 
-fn completions(shell: Shell, console: &mut Console) -> Result<(), CliError> {
+/// Prints the completion script of a program whose arguments are `A`.
+///
+/// # Errors
+/// The output's.
+pub fn completions<A: CommandFactory>(shell: Shell, program: &str, console: &mut Console) -> io::Result<()> {
     let shell = match shell {
         Shell::Bash => clap_complete::Shell::Bash,
         Shell::Zsh => clap_complete::Shell::Zsh,
@@ -107,6 +128,6 @@ fn completions(shell: Shell, console: &mut Console) -> Result<(), CliError> {
     };
     // Into memory first: the generator panics where its writer fails, as a closed pipe does.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "cloakroom", &mut script);
-    Ok(console.output.write_all(&script)?)
+    clap_complete::generate(shell, &mut A::command(), program, &mut script);
+    console.output.write_all(&script)
 }

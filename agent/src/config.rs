@@ -2,10 +2,12 @@
 
 mod access;
 mod backend;
+mod conjur;
 mod document;
 mod keys;
 mod limits;
 mod reader;
+mod render;
 mod schema;
 mod secrets;
 mod units;
@@ -19,10 +21,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::admin::AdminAddress;
+use crate::conjur::policy::RootBranch;
+use crate::conjur::{Authn, Authorities};
+use crate::render::spec::SetSpec;
 use crate::slots::{Catalogue, Generator};
 
 pub use access::TOKEN_DIRECTORY;
 pub use limits::Limits;
+pub use render::check_added_files;
 pub use schema::schema;
 
 /// Everything that an operator may say.
@@ -42,6 +48,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// Where records go.
     pub audit: AuditConfig,
+    /// Files that are made of secrets.
+    pub render: Vec<SetSpec>,
     /// Numbers.
     pub limits: Limits,
     /// The agent's own log.
@@ -69,6 +77,8 @@ pub enum BackendConfig {
     Embedded(EmbeddedConfig),
     /// Kubernetes Secrets.
     Kubernetes(KubernetesConfig),
+    /// Conjur.
+    Conjur(Box<ConjurConfig>),
 }
 
 /// `backend.embedded`
@@ -95,6 +105,39 @@ pub struct KubernetesConfig {
     pub finalizer: String,
     /// Whether onboarding makes a missing namespace.
     pub create_namespaces: bool,
+}
+
+/// `backend.conjur`
+#[derive(Clone, Debug)]
+pub struct ConjurConfig {
+    /// The leader, without a slash at the end.
+    pub url: String,
+    /// Whom reads are sent to, if not the leader.
+    pub follower_url: Option<String>,
+    /// The account.
+    pub account: String,
+    /// Whom TLS trusts.
+    pub authorities: Authorities,
+    /// The branch that everything lives under.
+    pub root: RootBranch,
+    /// How often entries in use are looked at for changes that others made; zero for never.
+    pub version_poll: Duration,
+    /// How the agent logs in.
+    pub authn: Authn,
+    /// How merges of one slot are serialised.
+    pub lease: LeaseConfig,
+}
+
+/// `backend.conjur.lease`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseConfig {
+    /// By a Kubernetes `Lease`; in the pod's own namespace where none is named.
+    Kubernetes {
+        /// Where the Leases are.
+        namespace: Option<String>,
+    },
+    /// By nothing: this agent is the only writer.
+    None,
 }
 
 /// `identity`
@@ -157,6 +200,8 @@ pub struct Secrets {
 /// `secrets.checksum`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChecksumScheme {
+    /// Plain SHA-256 on Conjur, which has no key that only readers can see; keyed elsewhere.
+    Auto,
     /// HMAC under a key that only readers of the backend can see.
     Keyed,
     /// Plain SHA-256, as the reference's Conjur scheme.
@@ -204,14 +249,25 @@ pub enum LogFormat {
 }
 
 /// Everything that is wrong with a configuration, one line each. Names keys, never what stands under them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<String>);
 
 impl Problems {
+    /// These lines, of which there is at least one.
+    #[must_use]
+    pub fn new(lines: Vec<String>) -> Self {
+        Self(lines)
+    }
+
     /// How many there are; at least one.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// Each of them.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 }
 
@@ -261,6 +317,7 @@ impl Config {
                 hmac_key_file: None,
                 timeout: crate::audit::DEFAULT_TIMEOUT,
             },
+            render: Vec::new(),
             limits: limits::read(&mut reader),
             log: LogConfig { level: None, format: LogFormat::Auto },
             dev: true,

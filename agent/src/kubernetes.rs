@@ -5,25 +5,22 @@
 
 mod call;
 mod credentials;
-mod expiry;
+mod pool;
 pub mod review;
 mod stream;
 mod transport;
+mod version;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use call::{Answer, CallError};
 pub use credentials::CredentialsError;
-pub use expiry::TokenExpiry;
 pub use stream::Lines;
+pub use version::{MINOR_MIN, TooOld};
 
 use credentials::Credentials;
 use transport::Transport;
-
-/// The oldest API server that is supported: native sidecars, validating policies and comparable behaviour of watches.
-pub const MINOR_MIN: u32 = 30;
 
 /// Calls under way at one time; watches do not count.
 const CALLS_MAX: usize = 64;
@@ -89,22 +86,5 @@ impl ApiServer {
     #[must_use]
     pub fn token_expiry(&self) -> Option<jiff::Timestamp> {
         self.inner.credentials.expiry()
-    }
-
-    /// The minor version of the server.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn minor_version(&self, within: Duration) -> Result<u32, CallError> {
-        #[derive(serde::Deserialize)]
-        struct Version {
-            minor: String,
-        }
-        let request = http::Request::get("/version").body(Vec::new()).map_err(|_| CallError::Misbehaved)?;
-        let answer = self.call(request, within).await?;
-        let version: Version = answer.json()?;
-        // Some distributions write `30+`.
-        let digits = version.minor.bytes().take_while(u8::is_ascii_digit).count();
-        version.minor.get(..digits).and_then(|minor| minor.parse().ok()).ok_or(CallError::Misbehaved)
     }
 }

@@ -37,19 +37,19 @@ pub struct ListenSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Longer than the kernel takes.
-    #[error("listen.socket: {} has more than {PATH_BYTES_MAX} bytes, which is the most that a socket address holds; choose a shorter path", path.display())]
+    #[error("{} has more than {PATH_BYTES_MAX} bytes, which is the most that a socket address holds; choose a shorter path", path.display())]
     PathTooLong {
         /// As configured.
         path: PathBuf,
     },
     /// No absolute path to a file.
-    #[error("listen.socket: {} is no absolute path of a socket", path.display())]
+    #[error("{} is no absolute path of a socket", path.display())]
     NoDirectory {
         /// As configured.
         path: PathBuf,
     },
     /// The directory belongs to somebody else.
-    #[error("listen.socket: the directory {} belongs to uid {owner} and not to the agent; choose a directory of its own", path.display())]
+    #[error("the directory {} belongs to uid {owner} and not to us; choose a directory of its own", path.display())]
     ForeignDirectory {
         /// The directory.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum ListenError {
         owner: u32,
     },
     /// The directory can be written by others.
-    #[error("listen.socket: the directory {} can be written by others (mode {mode:04o}), who could put a socket of their own there; use one of mode 0750 or let the agent make it", path.display())]
+    #[error("the directory {} can be written by others (mode {mode:04o}), who could put a socket of their own there; use one of mode 0750 or leave it to be made", path.display())]
     OpenDirectory {
         /// The directory.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum ListenError {
         mode: u32,
     },
     /// Something that is no socket is in the way.
-    #[error("listen.socket: {} exists and is {what}; the agent replaces nothing but its own socket: remove it or choose another path", path.display())]
+    #[error("{} exists and is {what}, and nothing is replaced but an own socket: remove it or choose another path", path.display())]
     Occupied {
         /// The path.
         path: PathBuf,
@@ -73,13 +73,13 @@ pub enum ListenError {
         what: &'static str,
     },
     /// Somebody answers there.
-    #[error("listen.socket: another process listens on {}; stop it or choose another path", path.display())]
+    #[error("another process listens on {}; stop it or choose another path", path.display())]
     InUse {
         /// The path.
         path: PathBuf,
     },
     /// The kernel refused a step.
-    #[error("listen.socket: {step} {}", path.display())]
+    #[error("{step} {}", path.display())]
     System {
         /// What was being done.
         step: &'static str,

@@ -1,5 +1,6 @@
 //! Metric families of requests, decisions and backend calls, with closed label sets; other modules bring their own.
 
+mod expiry;
 mod process;
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -16,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::ApiOperation;
 
+pub use expiry::TokenExpiry;
 pub use process::ProcessCollector;
 
 /// Seconds. From a cached read (tens of microseconds) to a policy load (minutes).

@@ -6,6 +6,8 @@
 mod error;
 mod onboarding;
 mod reads;
+mod render;
+mod watch;
 mod writes;
 
 use std::future::Future;
@@ -17,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::rate::RateLimiter;
 use crate::access::{Access, AccessError, OnboardPermit, ReadPermit, Refused, WritePermit};
 use crate::audit::{Audit, AuditDecision, AuditResult, AuditSource, Operation, Phase, Reason, Record};
+use crate::backend::Changed;
 use crate::cache::{Cache, Served, Source};
 use crate::id::{Location, Scope};
 use crate::identity::Caller;
@@ -25,6 +28,8 @@ use crate::request_id::RequestId;
 use crate::slots::{Catalogue, Generator};
 
 pub use error::OperationError;
+pub use render::Each;
+pub use watch::{Change, Watch, WhoIsThere};
 pub use writes::{PutValue, Rotated, guard};
 
 /// One request: its id and its caller.
@@ -58,19 +63,36 @@ pub struct Operations {
     pub value_bytes: usize,
     /// The longest that a caller waits.
     pub request_timeout: Duration,
+    /// The same for what may load policy in a backend, which takes minutes.
+    pub load_timeout: Duration,
+    /// Told of each scope that was written through here, whatever came of it.
+    pub written: Changed,
 }
 
 impl Operations {
     /// Runs `work` to its end whether or not the caller waits for it, and waits at most the request's deadline.
-    async fn detached<T: Send + 'static>(
+    fn detached<T: Send + 'static, W: Future<Output = Result<T, OperationError>> + Send + 'static>(
         &self,
         on_deadline: OperationError,
-        work: impl Future<Output = Result<T, OperationError>> + Send + 'static,
-    ) -> Result<T, OperationError> {
-        match tokio::time::timeout(self.request_timeout, self.tasks.spawn(work)).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_panicked)) => Err(OperationError::Internal),
-            Err(_elapsed) => Err(on_deadline),
+        work: W,
+    ) -> impl Future<Output = Result<T, OperationError>> + Send + use<T, W> {
+        self.detached_within(self.request_timeout, on_deadline, work)
+    }
+
+    /// The work begins at once, so that what is waited on is a handle and not the work itself, which is large.
+    fn detached_within<T: Send + 'static, W: Future<Output = Result<T, OperationError>> + Send + 'static>(
+        &self,
+        within: Duration,
+        on_deadline: OperationError,
+        work: W,
+    ) -> impl Future<Output = Result<T, OperationError>> + Send + use<T, W> {
+        let work = tokio::time::timeout(within, self.tasks.spawn(work));
+        async move {
+            match work.await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_panicked)) => Err(OperationError::Internal),
+                Err(_elapsed) => Err(on_deadline),
+            }
         }
     }
 
@@ -97,6 +119,21 @@ impl Operations {
             Ok(()) => OperationError::Access(error),
             Err(unrecorded) => unrecorded,
         }
+    }
+
+    /// The one record of a request that turned out to have no effect and to need no permit of its own.
+    async fn record_without_effect(
+        &self,
+        context: &Context,
+        operation: Operation,
+        secrets: &[&Location],
+    ) -> Result<(), OperationError> {
+        let target = Refusal::Secrets(secrets);
+        if let Err(error) = context.caller.subject() {
+            return Err(self.record_refusal(context, operation, target, error).await);
+        }
+        let record = Record { result: Some(AuditResult::Ok), ..target.record(context, operation) };
+        self.record(record, OperationError::AuditUnavailable).await
     }
 
     /// Takes `tokens` from the caller's bucket, or records that it was empty.
@@ -164,6 +201,14 @@ enum Refusal<'a> {
 }
 
 impl<'a> Refusal<'a> {
+    /// The scope that it is in; of several secrets, which only reads name, that of the first.
+    fn within(self) -> Option<Scope> {
+        match self {
+            Self::Secrets(secrets) => secrets.first().map(|location| location.scope()),
+            Self::Scope(scope) => Some(scope.clone()),
+        }
+    }
+
     /// A record with the fields that every record of this request has; phase `served`, because a refusal has no pair.
     fn record(self, context: &'a Context, operation: Operation) -> Record<'a> {
         let (secrets, scope): (&[&Location], _) = match self {

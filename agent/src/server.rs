@@ -7,6 +7,7 @@ mod body;
 mod connection;
 pub mod framing;
 mod in_flight;
+mod outgoing;
 mod refusal;
 mod table;
 mod wire;
@@ -19,9 +20,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +30,7 @@ use crate::peer::Peer;
 
 pub use body::{BodyBytes, BodyError, RequestBody};
 pub use in_flight::{InFlight, OverCapacity, Reservation, answer};
+pub use outgoing::{AnswerBody, Events};
 pub use refusal::Refusal;
 pub use table::ServerMetrics;
 use table::{Room, Table};
@@ -75,13 +75,13 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         caller: &Arc<Self::Caller>,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    ) -> impl Future<Output = Response<AnswerBody>> + Send;
 
     /// The answer to a request that the server does not hand on.
-    fn refuse(&self, refusal: Refusal) -> Response<Full<Bytes>>;
+    fn refuse(&self, refusal: Refusal) -> Response<AnswerBody>;
 
     /// The answer where [`Handler::handle`] panicked.
-    fn panicked(&self) -> Response<Full<Bytes>>;
+    fn panicked(&self) -> Response<AnswerBody>;
 }
 
 /// What every connection of one server shares.

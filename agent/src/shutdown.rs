@@ -5,7 +5,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The signals of one agent.
+/// The signals of one process.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -15,7 +15,7 @@ pub struct Signals {
 
 /// A second signal came before the drain had ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a second signal ended the agent before its requests had ended")]
+#[error("a second signal ended the process before its requests had ended")]
 pub struct Aborted;
 
 impl Signals {
@@ -39,7 +39,6 @@ impl Signals {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 _ = self.hangup.recv() => {
-                    tracing::info!("SIGHUP: reading again what may change at run time");
                     on_hangup();
                     continue;
                 }

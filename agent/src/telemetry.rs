@@ -1,4 +1,4 @@
-//! The agent's own log: to stderr, never waiting for its reader, never more than so many lines.
+//! The log of a process: to stderr, never waiting for its reader, never more than so many lines.
 
 mod lines;
 
@@ -44,7 +44,7 @@ pub fn init(settings: &LogConfig, filter: Option<&str>) -> Option<Flush> {
     }
     std::panic::set_hook(Box::new(panicked));
     if !understood {
-        tracing::warn!("CLOAKROOM_LOG is no filter such as info or cloakroom_agent=debug: it is ignored");
+        tracing::warn!("CLOAKROOM_LOG is no filter such as info or debug: it is ignored");
     }
     Some(flush)
 }
@@ -52,5 +52,5 @@ pub fn init(settings: &LogConfig, filter: Option<&str>) -> Option<Flush> {
 /// A panic's place and nothing else: its message is made from values at hand, and one of them may be a secret.
 fn panicked(info: &PanicHookInfo<'_>) {
     let (file, line) = info.location().map_or(("unknown", 0), |place| (place.file(), place.line()));
-    tracing::error!(file, line, "a defect of the agent: something panicked");
+    tracing::error!(file, line, "a defect of this program: something panicked");
 }

@@ -11,6 +11,8 @@ use support::{FakeAgent, ID, cloakroom, code, printed, run, run_with, said};
 // In a folder of their own, because every file beside this one is a test binary.
 #[path = "cli/answers.rs"]
 mod answers;
+#[path = "cli/documents.rs"]
+mod documents;
 #[path = "cli/support.rs"]
 mod support;
 
@@ -22,10 +24,15 @@ fn help_of_every_command() {
         "",
         "agent",
         "ready",
+        "exec",
+        "install",
         "get",
         "put",
         "rotate",
         "delete",
+        "resolve",
+        "obfuscate",
+        "watch",
         "onboard",
         "onboard environment",
         "onboard team",
@@ -40,6 +47,8 @@ fn help_of_every_command() {
         "can-i",
         "config check",
         "config schema",
+        "conjur",
+        "conjur policy",
         "completions",
         "version",
     ];
@@ -54,7 +63,7 @@ fn help_of_every_command() {
 
 #[test]
 fn wrong_usage_is_2() {
-    let wrong: [&[&str]; 15] = [
+    let wrong: [&[&str]; 27] = [
         &[],
         &["frobnicate"],
         &["get"],
@@ -67,9 +76,21 @@ fn wrong_usage_is_2() {
         &["onboard", "environment", "poc", "--secret", "nothing"],
         &["onboard", "environment", "poc", "--secret", "zones/a=@"],
         &["onboard", "environment", "poc", "--strategy", "mix"],
+        &["resolve", "--content-type", "application/xml"],
+        &["resolve", "manifest.conf"],
+        &["obfuscate", "--scope", "poc", "--slot", "zones", "a.json"],
+        &["obfuscate", "--scope", "poc", "--slot", "", "--path", "/a", "a.json"],
+        &["obfuscate", "--scope", "poc", "--slot", "zones", "--path", "/a", "--content-type", "text"],
+        &["watch"],
         &["agent", "--state-dir", "/nowhere"],
         &["agent", "--dev", "--admin", "localhost"],
         &["completions", "tcsh"],
+        &["exec"],
+        &["exec", "true"],
+        &["exec", "--"],
+        &["exec", "--watch", "--", "true"],
+        &["exec", "--watch", "SIGSTOP", "--", "true"],
+        &["install"],
     ];
     for arguments in wrong {
         let output = run(arguments);
@@ -106,16 +127,15 @@ fn a_value_in_a_wrong_place_is_not_repeated() {
 
 #[test]
 fn commands_of_later_versions_are_refused_with_a_sentence() {
-    for command in ["render", "exec", "install", "resolve", "obfuscate", "watch", "conjur", "gateway"] {
-        let output = run([command, "--config", "x", "y"]);
-        assert_eq!(code(&output), 2, "{command}");
-        assert_eq!(printed(&output), "");
-        let sentence = format!(
-            "cloakroom: this version of cloakroom does not have `{command}`: \
-             `cloakroom --help` lists the commands that are there\n"
-        );
-        assert_eq!(said(&output), sentence);
-    }
+    let command = "gateway";
+    let output = run([command, "--config", "x", "y"]);
+    assert_eq!(code(&output), 2, "{command}");
+    assert_eq!(printed(&output), "");
+    let sentence = format!(
+        "cloakroom: this version of cloakroom does not have `{command}`: \
+         `cloakroom --help` lists the commands that are there\n"
+    );
+    assert_eq!(said(&output), sentence);
 }
 
 #[test]
@@ -136,6 +156,78 @@ fn a_closed_pipe_ends_quietly() {
     drop(reader);
     let output = cloakroom(["completions", "bash"]).stdout(writer).output().unwrap();
     assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+}
+
+// === conjur ===
+
+#[test]
+fn conjur_policy_takes_flags_a_grants_file_and_a_configuration() {
+    let directory = TempDir::new().unwrap();
+    let (grants, config) = (directory.path().join("grants.yaml"), directory.path().join("cloakroom.yaml"));
+    fs::write(
+        &grants,
+        "grants:\n\
+         - {subject: 'uid:1000', rights: [secrets_read], scopes: ['*']}\n\
+         - {subject: 'system:serviceaccount:team-a:my-app', rights: [secrets_read], scopes: [poc/team/my-app]}\n\
+         - {subject: 'system:serviceaccount:team-a:deployer', rights: [secrets_write], scopes: [poc/team]}\n",
+    )
+    .unwrap();
+    fs::write(
+        &config,
+        "backend: {kind: conjur, conjur: {url: 'https://c', account: main, rootPolicyPath: data/cp, \
+         authn: {jwt: {serviceId: dev}}}}\n",
+    )
+    .unwrap();
+    let mut command = cloakroom(["conjur", "policy", "--without-authenticator", "--onboarder", "cp:rover"]);
+    let output = command.arg("--grants").arg(&grants).arg("--config").arg(&config).output().unwrap();
+    assert_eq!((code(&output), said(&output).as_str()), (0, ""));
+    insta::assert_snapshot!("conjur policy of files".replace(' ', "_"), printed(&output));
+    let same = run([
+        "conjur",
+        "policy",
+        "--without-authenticator",
+        "--root=data/cp",
+        "--service-id=dev",
+        "--onboarder=cp:rover",
+        "--reader=poc/team/my-app=team-a:my-app",
+        "--writer=poc/team=team-a:deployer",
+    ]);
+    let statements = |text: String| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert_eq!(statements(printed(&same)), statements(printed(&output)));
+}
+
+#[test]
+fn conjur_policy_refuses_what_conjur_would_not_take() {
+    let wrong: [&[&str]; 8] = [
+        &["--root", "a b"],
+        &["--root", ""],
+        &["--service-id", "a/b"],
+        &["--identity-path", "controlplane/hosts"],
+        &["--onboarder", "rover"],
+        &["--reader", "control-plane:rover"],
+        &["--writer", "Poc=control-plane:rover"],
+        &["--without-authenticator", "--signing-keys", "jwks-uri"],
+    ];
+    for arguments in wrong {
+        let output = run(["conjur", "policy"].iter().chain(arguments));
+        assert_eq!((code(&output), printed(&output).as_str()), (2, ""), "{arguments:?}: {}", said(&output));
+    }
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("file.yaml");
+    for (flag, text) in [
+        ("--grants", "grants: [{subject: x, rights: [], scopes: []}]"),
+        ("--config", "- no map"),
+        ("--config", "backend: {kind: conjur, conjur: {rootPolicyPath: a b}}"),
+        ("--config", "backend: {kind: kubernetes}"),
+        (
+            "--config",
+            "backend: {kind: conjur, conjur: {url: 'https://c', account: main, authn: {jwt: {serviceId: a/b}}}}",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let output = run(["conjur".as_ref(), "policy".as_ref(), flag.as_ref(), file.as_os_str()]);
+        assert_eq!((code(&output), printed(&output).as_str()), (64, ""), "{flag} {text}: {}", said(&output));
+    }
 }
 
 // === configuration ===

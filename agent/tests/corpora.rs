@@ -58,3 +58,58 @@ fn the_corpus_of_map_slots_holds() {
 fn the_corpus_of_secrets_and_watch_events_holds() {
     replay("kube_object", checks::kube_object);
 }
+
+#[test]
+fn the_corpus_of_conjurs_tokens_holds() {
+    replay("conjur_login", checks::conjur::login);
+}
+
+#[test]
+fn the_corpus_of_conjurs_batches_holds() {
+    replay("conjur_batch", checks::conjur::batch);
+}
+
+#[test]
+fn the_corpus_of_conjurs_metadata_holds() {
+    replay("conjur_metadata", checks::conjur::metadata);
+}
+
+#[test]
+fn the_corpus_of_conjurs_lists_holds() {
+    replay("conjur_resources", checks::conjur::resources);
+}
+
+#[test]
+fn the_corpus_of_policy_texts_holds() {
+    replay("conjur_policy", checks::conjur::policy_text);
+}
+
+#[test]
+fn the_corpus_of_json_documents_holds() {
+    replay("resolve_json", checks::documents::json);
+}
+
+#[test]
+fn the_corpus_of_yaml_documents_holds() {
+    replay("resolve_yaml", checks::documents::yaml);
+}
+
+#[test]
+fn the_corpus_of_pointers_holds() {
+    replay("json_pointer", checks::documents::pointer);
+}
+
+#[test]
+fn the_corpus_of_keys_holds() {
+    replay("obfuscate_key", checks::documents::key);
+}
+
+#[test]
+fn the_corpus_of_templates_of_files_holds() {
+    replay("render_template", checks::rendered::template);
+}
+
+#[test]
+fn the_corpus_of_sources_of_files_holds() {
+    replay("render_source", checks::rendered::source);
+}

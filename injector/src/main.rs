@@ -1,11 +1,10 @@
-//! The injector is not part of this version: it says so and does nothing.
+//! The `cloakroom-injector` binary: hands its arguments and its environment to the library, once.
 
 use std::process::ExitCode;
 
-#[expect(clippy::print_stderr, reason = "the one sentence that this binary has to say")]
+use cloakroom_agent::cli::Console;
+use cloakroom_injector::cli::{self, Environment};
+
 fn main() -> ExitCode {
-    eprintln!(
-        "cloakroom-injector: injection is not part of this version; run the agent as a container of the pod instead"
-    );
-    ExitCode::FAILURE
+    cli::run(std::env::args_os(), &Environment::of(std::env::vars_os()), &mut Console::standard()).into()
 }

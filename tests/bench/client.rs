@@ -17,6 +17,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// Of what each request took.
+    pub(crate) fn of(mut latencies: Vec<u32>, elapsed: Duration) -> Self {
+        latencies.sort_unstable();
+        Self { requests: latencies.len() as u64, elapsed, latencies }
+    }
+
     pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.elapsed.as_secs_f64()
     }

@@ -18,6 +18,7 @@ use kube::{Api, Client, Config};
 use tokio_util::task::TaskTracker;
 
 use crate::client;
+use crate::render::{Bare, Files};
 use crate::servers::{APP, Server};
 use crate::table::Row;
 
@@ -55,6 +56,13 @@ pub(crate) fn measure(rounds: usize, image: Option<&Path>) -> anyhow::Result<Vec
         agent.ask(&client::put(APP, r#"{"secrets":[{"name":"clientSecret","value":"0"}]}"#))?;
         runtime.block_on(changes(kubeconfig.path(), &agent, rounds))?
     };
+    for (count, names) in [
+        (1, ["change_to_file_over_watch_p50", "change_to_file_over_watch_p99"]),
+        (100, ["change_to_100_files_over_watch_p50", "change_to_100_files_over_watch_p99"]),
+    ] {
+        let files = Files::start(&cluster, &account, "poc:eni--hyperion:my-app:clientSecret:", count)?;
+        rows.extend(runtime.block_on(files_change(kubeconfig.path(), &files, rounds, count, names))?);
+    }
     rows.push(uncached(&cluster, &account, kubeconfig.path(), rounds)?);
     rows.push(per_object(&cluster, &account)?);
     rows.push(idle(&cluster, &account, image)?);
@@ -120,19 +128,11 @@ async fn changes(kubeconfig: &Path, agent: &Server, rounds: usize) -> anyhow::Re
             by_watch.push(seen.duration_since(began).as_secs_f64());
             by_agent.push(arrivals.recv_timeout(LOST)?.duration_since(began).as_secs_f64());
         }
-        let [watch_p50, watch_p99] = percentiles(&mut by_watch);
-        let [agent_p50, agent_p99] = percentiles(&mut by_agent);
-        println!(
-            "change {round}: watch p50 {:.2} ms, p99 {:.2} ms; socket p50 {:.2} ms, p99 {:.2} ms",
-            watch_p50 * 1e3,
-            watch_p99 * 1e3,
-            agent_p50 * 1e3,
-            agent_p99 * 1e3
-        );
+        let ratios = compared(&format!("change {round}"), &mut by_watch, &mut by_agent);
         // The first round warms up.
         if round > 0 {
-            p50.push(agent_p50 / watch_p50);
-            p99.push(agent_p99 / watch_p99);
+            p50.push(ratios[0]);
+            p99.push(ratios[1]);
         }
     }
     watching.abort();
@@ -140,6 +140,61 @@ async fn changes(kubeconfig: &Path, agent: &Server, rounds: usize) -> anyhow::Re
         Row::of("kube_change_visible_over_watch_p50", p50, "ratio", "<= 1.5"),
         Row::of("kube_change_visible_over_watch_p99", p99, "ratio", "<= 2"),
     ])
+}
+
+/// From a write to where files with its value are: those of the agent, and those that a bare watch writes itself. They
+/// take turns, on two objects, so that neither works while the other is measured.
+async fn files_change(
+    kubeconfig: &Path,
+    files: &Files,
+    rounds: usize,
+    count: usize,
+    names: [&'static str; 2],
+) -> anyhow::Result<Vec<Row>> {
+    let secrets: Api<Secret> = Api::namespaced(connect(kubeconfig).await?, NAMESPACE);
+    let other = serde_json::json!({"metadata": {"name": "other"}, "data": {"clientSecret": ""}});
+    secrets.patch("other", &PatchParams::apply("bench").force(), &Patch::Apply(with_kind(other))).await?;
+    let version = secrets.get("other").await?.metadata.resource_version.context("no version")?;
+    let events = Api::<Secret>::namespaced(connect(kubeconfig).await?, NAMESPACE);
+    let only = WatchParams::default().fields("metadata.name=other");
+    let mut events = std::pin::pin!(events.watch(&only, &version).await?);
+    let (bare, (wanted, arrivals)) = (Bare::new()?, files.watch(count));
+    let (mut p50, mut p99) = (Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let (mut by_watch, mut by_agent) = (Vec::new(), Vec::new());
+        for number in 0..CHANGES {
+            let value = format!("value-{round}-{number}-of-{count}");
+            let change = serde_json::json!({"data": {"clientSecret": STANDARD.encode(&value)}});
+            let began = Instant::now();
+            secrets.patch("other", &PatchParams::default(), &Patch::Merge(&change)).await?;
+            let swapped = loop {
+                let event = tokio::time::timeout(LOST, events.next()).await?.context("the watch ended")??;
+                let WatchEvent::Modified(secret) = event else { continue };
+                let seen = secret.data.and_then(|mut data| data.remove("clientSecret")).unwrap_or_default();
+                if seen.0 == value.as_bytes() {
+                    break bare.write(count, &value)?;
+                }
+            };
+            by_watch.push(swapped.duration_since(began).as_secs_f64());
+            wanted.send(value)?;
+            let began = Instant::now();
+            secrets.patch("my-app", &PatchParams::default(), &Patch::Merge(&change)).await?;
+            by_agent.push(arrivals.recv_timeout(LOST)?.duration_since(began).as_secs_f64());
+        }
+        let ratios = compared(&format!("{count} files {round}"), &mut by_watch, &mut by_agent);
+        if round > 0 {
+            p50.push(ratios[0]);
+            p99.push(ratios[1]);
+        }
+    }
+    let [id50, id99] = names;
+    Ok(vec![Row::of(id50, p50, "ratio", "<= 2"), Row::of(id99, p99, "ratio", "<= 3")])
+}
+
+fn with_kind(mut secret: serde_json::Value) -> serde_json::Value {
+    secret["apiVersion"] = "v1".into();
+    secret["kind"] = "Secret".into();
+    secret
 }
 
 type Poll = (mpsc::Sender<String>, mpsc::Receiver<Instant>);
@@ -164,6 +219,20 @@ fn poll(agent: &Server) -> anyhow::Result<Poll> {
         Ok(())
     });
     Ok((wanted, arrivals))
+}
+
+/// The agent's median and 99th percentile over those of a bare watch.
+fn compared(what: &str, by_watch: &mut [f64], by_agent: &mut [f64]) -> [f64; 2] {
+    let [watch_p50, watch_p99] = percentiles(by_watch);
+    let [agent_p50, agent_p99] = percentiles(by_agent);
+    println!(
+        "{what}: watch p50 {:.2} ms, p99 {:.2} ms; agent p50 {:.2} ms, p99 {:.2} ms",
+        watch_p50 * 1e3,
+        watch_p99 * 1e3,
+        agent_p50 * 1e3,
+        agent_p99 * 1e3
+    );
+    [agent_p50 / watch_p50, agent_p99 / watch_p99]
 }
 
 fn percentiles(times: &mut [f64]) -> [f64; 2] {

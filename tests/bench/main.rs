@@ -3,9 +3,16 @@
 #![expect(clippy::cast_precision_loss, reason = "counts of a bench are far below 2^52")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures on the real clock")]
 
+mod admission;
 mod bare;
+mod bare_tls;
 mod client;
+mod conjur;
+mod double;
 mod kubernetes;
+mod pods;
+mod proxy;
+mod render;
 mod rows;
 mod servers;
 mod soak;
@@ -18,10 +25,17 @@ use anyhow::{Context as _, bail};
 
 const USAGE: &str = "\
 cloakroom-bench bench [--json FILE] [--rounds N] [--seconds S]   compare the agent with a bare server
+cloakroom-bench admission [--json FILE] [--rounds N] [--seconds S]   its rows about the injector alone
+cloakroom-bench conjur [--json FILE] [--rounds N]               its rows about Conjur alone
+cloakroom-bench render [--json FILE] [--rounds N]               its rows about files alone
 cloakroom-bench kubernetes [--json FILE] [--rounds N] [--image PROGRAM]   compare it with kube-rs on a real cluster
+cloakroom-bench pods [--json FILE] [--rounds N]                 compare the start of pods on a node with the chart
 cloakroom-bench soak [MINUTES]                                   watch an agent under load
 cloakroom-bench bare SOCKET BODY                                 the bare server
-cloakroom-bench bare-get KUBECONFIG COUNT                        the bare client of the API server";
+cloakroom-bench bare-tls ADDRESS DIRECTORY                       the bare webhook
+cloakroom-bench bare-get KUBECONFIG COUNT                        the bare client of the API server
+cloakroom-bench double DIRECTORY MILLISECONDS                    the double of Conjur
+cloakroom-bench proxy SOCKET DIRECTORY                           the bare proxy in front of it";
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -30,16 +44,35 @@ fn main() -> anyhow::Result<()> {
             let socket = arguments.next().context(USAGE)?;
             bare::serve(&PathBuf::from(socket), arguments.next().context(USAGE)?)
         }
+        Some("bare-tls") => {
+            let address = arguments.next().context(USAGE)?.parse()?;
+            bare_tls::serve(address, &PathBuf::from(arguments.next().context(USAGE)?))
+        }
         Some("bare-get") => {
             let kubeconfig = arguments.next().context(USAGE)?;
             kubernetes::bare_get(&PathBuf::from(kubeconfig), arguments.next().context(USAGE)?.parse()?)
         }
+        Some("double") => {
+            let directory = arguments.next().context(USAGE)?;
+            let latency = Duration::from_millis(arguments.next().context(USAGE)?.parse()?);
+            double::serve(&PathBuf::from(directory), latency)
+        }
+        Some("proxy") => {
+            let socket = arguments.next().context(USAGE)?;
+            proxy::serve(&PathBuf::from(socket), &PathBuf::from(arguments.next().context(USAGE)?))
+        }
+        Some("admission") => {
+            bench(arguments, &|options| admission::measure(options.rounds, Duration::from_secs_f64(options.seconds)))
+        }
+        Some("conjur") => bench(arguments, &|options| conjur::measure(options.rounds)),
+        Some("render") => bench(arguments, &|options| render::measure(options.rounds)),
         Some("bench") => {
             bench(arguments, &|options| rows::measure(options.rounds, Duration::from_secs_f64(options.seconds)))
         }
         Some("kubernetes") => {
             bench(arguments, &|options| kubernetes::measure(options.rounds, options.image.as_deref()))
         }
+        Some("pods") => bench(arguments, &|options| pods::measure(options.rounds)),
         Some("soak") => {
             let minutes = arguments.next().map_or(Ok(30), |text| text.parse()).context(USAGE)?;
             soak::run(Duration::from_secs(60 * minutes))

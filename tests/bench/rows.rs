@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::admission;
 use crate::client::{self, Load};
+use crate::conjur;
+use crate::render;
 use crate::servers::{APP, SECRET, Server, pin};
 use crate::table::Row;
 
@@ -43,6 +46,9 @@ pub(crate) fn measure(rounds: usize, duration: Duration) -> anyhow::Result<Vec<R
     pin(0);
     rows.push(first_answer(&body, rounds)?);
     rows.extend(memory_rows(&body)?);
+    rows.extend(conjur::measure(rounds)?);
+    rows.extend(admission::measure(rounds, duration)?);
+    rows.extend(render::measure(rounds)?);
     Ok(rows)
 }
 

@@ -34,7 +34,7 @@ impl Drop for Server {
 }
 
 /// The binary beside this one.
-fn beside(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     ensure!(path.exists(), "{} is not built: cargo build --release --workspace", path.display());
     Ok(path)
@@ -117,7 +117,8 @@ impl Server {
         Self::start(command, socket, directory)
     }
 
-    fn start(mut command: Command, socket: PathBuf, directory: TempDir) -> anyhow::Result<Self> {
+    /// Waits until the socket is there.
+    pub(crate) fn start(mut command: Command, socket: PathBuf, directory: TempDir) -> anyhow::Result<Self> {
         let log = fs::File::create(directory.path().join("log"))?;
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         let server = Self { child, socket, directory };

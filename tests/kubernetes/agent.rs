@@ -236,10 +236,12 @@ fn i8_a_token_that_the_api_server_does_not_accept_is_nobody_and_one_that_it_acce
 fn i9_a_rotated_token_is_used_within_ten_seconds_and_a_file_that_is_missing_for_a_moment_fails_nothing() {
     let (cluster, account, agent) = start("cache: {ttl: 0s}");
     allowed_to_read(&cluster, &account, &agent);
+    let mut old = Connection::open(&agent.socket());
+    assert_eq!(old.request("GET", SECRET, &[], b"").status, 200);
     std::fs::remove_file(account.directory.path().join("token")).unwrap();
     let missing = Instant::now();
     while missing.elapsed() < Duration::from_secs(12) {
-        assert_eq!(get(&agent, SECRET).status, 200, "the last good token stays in use");
+        assert_eq!(old.request("GET", SECRET, &[], b"").status, 200, "the last good token stays in use");
         std::thread::park_timeout(Duration::from_millis(100));
     }
     // Another identity, so that it shows which token is in use.
@@ -252,6 +254,8 @@ fn i9_a_rotated_token_is_used_within_ten_seconds_and_a_file_that_is_missing_for_
         body["subject"] == user.as_str()
     });
     assert_eq!(get(&agent, SECRET).status, 403, "what the old identity was allowed is not the new one's");
+    let body: serde_json::Value = serde_json::from_slice(&old.request("GET", "/api/v1/whoami", &[], b"").body).unwrap();
+    assert_eq!(body["subject"], user.as_str(), "nor is anybody the old one on a connection from before");
 }
 
 #[test]

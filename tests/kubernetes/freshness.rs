@@ -98,7 +98,7 @@ fn k6_while_the_api_server_is_away_stale_values_are_served_only_where_enabled_an
 }
 
 #[test]
-fn b7_a_watch_that_has_lost_its_place_goes_on_from_a_get_and_misses_nothing() {
+fn b7_a_watch_that_has_lost_its_place_begins_anew_and_misses_nothing() {
     if Cluster::own().is_none() {
         return;
     }
@@ -122,7 +122,8 @@ fn b7_a_watch_that_has_lost_its_place_goes_on_from_a_get_and_misses_nothing() {
         !get(&agent, SECRET).header("cache-status").unwrap().contains("watch-broken")
     });
     let seen = requests(&cluster, &account, before);
-    assert!(seen.iter().any(|(verb, _)| verb == "get") && seen.iter().any(|(verb, _)| verb == "watch"), "{seen:?}");
+    // A watch without a place begins with what there is: a get is only for what it does not tell of.
+    assert!(seen.iter().any(|(verb, _)| verb == "watch"), "{seen:?}");
     let change = r#"{"data":{"clientSecret":"dGhyZWU="}}"#;
     cluster.kubectl(&["-n", NAMESPACE, "patch", "secret", "my-app", "--type=merge", "-p", change]);
     eventually(Duration::from_secs(2), "and the next one", || value(&get(&agent, SECRET)) == "three");

@@ -51,7 +51,8 @@ fn retries(events: &[Value], accounts: &[Account]) -> Vec<usize> {
     retries
 }
 
-async fn ten_agents_merge(count: usize) {
+/// `of_thousand` of the merges met five conflicts at most.
+async fn ten_agents_merge(count: usize, of_thousand: usize) {
     if Cluster::own().is_none() {
         return;
     }
@@ -93,7 +94,7 @@ async fn ten_agents_merge(count: usize) {
     let map: BTreeMap<String, String> = serde_json::from_str(&stored(&cluster, "externalSecrets")).unwrap();
     assert_eq!(map.len(), 10 * count, "every key is there");
     assert_eq!(retries.len(), 10 * count);
-    assert!(at(990).1 <= 5, "five retries at most for 99 of 100");
+    assert!(at(of_thousand).1 <= 5, "five retries at most for {of_thousand} of 1000");
     assert!(refused * 100 <= waits.len(), "{refused} of {} were refused", waits.len());
     // Each try of a call ends within its deadline, whatever comes of it.
     assert!(at(1000).0 < settings().write * 4, "{:?}", at(1000).0);
@@ -101,13 +102,14 @@ async fn ten_agents_merge(count: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b7_ten_agents_merging_into_one_scope_lose_nothing_and_wait_in_bounds() {
-    ten_agents_merge(30).await;
+    // Of three hundred merges the hundredth part is three, which says little; agents also have yet to find their pace.
+    ten_agents_merge(30, 950).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes; `tests/run load`"]
 async fn b7_ten_agents_with_a_thousand_merges_each_lose_nothing_and_wait_in_bounds() {
-    ten_agents_merge(1000).await;
+    ten_agents_merge(1000, 990).await;
 }
 
 const AGENTS: usize = 200;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloakroom_tests::agent::{binary, eventually};
-use cloakroom_tests::cluster::{Account, Cluster};
+use cloakroom_tests::cluster::{Account, Cluster, indented};
 
 use super::place::{BACKEND_ROLE, NAMESPACE, NAMESPACES, prepared};
 
@@ -64,11 +64,6 @@ volumes:
     )
 }
 
-fn indented(text: &str, by: usize) -> String {
-    let lines: Vec<String> = text.trim().lines().map(|line| format!("{}{line}", " ".repeat(by))).collect();
-    lines.join("\n")
-}
-
 /// The cluster with the agent's image, and an account that may do nothing of Cloakroom's yet.
 fn ready() -> Option<(Cluster, Account)> {
     Cluster::own()?;
@@ -99,7 +94,7 @@ fn a_pod_submits_and_resolves_what_rbac_allows_it_and_sees_a_rotation_by_kubectl
     let Some((cluster, account)) = ready() else { return };
     let pod = account.name.as_str();
     let meta = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}, namespace: {PODS}}}\nspec:\n");
-    cluster.apply(&format!("{meta}{}\n", indented(&spec(&account, "sleep 600"), 2)));
+    cluster.apply(&format!("{meta}{}\n", indented(spec(&account, "sleep 600").trim(), 2)));
     cluster.kubectl(&["-n", PODS, "wait", "--for=condition=Ready", "--timeout=60s", "pod", pod]);
     let ask = |method: &str, path: &str, body: &str| curl(&cluster, pod, method, path, body);
 
@@ -144,7 +139,7 @@ fn a_job_whose_application_ends_is_complete_with_the_agent_beside_it() {
     );
     let name = account.name.as_str();
     let meta = format!("apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, namespace: {PODS}}}\nspec:\n");
-    let pod = indented(&spec(&account, &command), 6);
+    let pod = indented(spec(&account, &command).trim(), 6);
     cluster.apply(&format!("{meta}  backoffLimit: 0\n  template:\n    spec:\n{pod}\n"));
     cluster.kubectl(&["-n", PODS, "wait", "--for=condition=Complete", "--timeout=60s", "job", name]);
     let said = cluster.kubectl(&["-n", PODS, "logs", &format!("job/{name}"), "-c", "app"]);

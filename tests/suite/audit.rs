@@ -16,6 +16,8 @@ use crate::api::{APP, call, id_path};
 
 const SECRET: &str = "poc:eni--hyperion:my-app:externalSecrets/a:";
 
+const OBFUSCATE: &str = r#"{"scope":"poc/eni--hyperion/my-app","slot":"externalSecrets","paths":[{"pointer":"/b"}],"document":{"b":"old"}}"#;
+
 fn onboard(agent: &Agent) -> Connection {
     let mut connection = Connection::open(&agent.socket());
     let body = r#"{"secrets":[{"name":"externalSecrets/a","value":"old"}]}"#;
@@ -42,6 +44,13 @@ fn n6_every_request_is_on_record_once_or_as_a_pair() {
         ("PUT", id_path("poc:eni--hyperion:my-app:other:"), r#"{"value":"x"}"#, 403),
         ("PUT", id_path("poc:no:app:clientSecret:"), r#"{"value":"x"}"#, 403),
         ("POST", format!("{}/rotate", id_path("poc:eni--hyperion:my-app:clientSecret:")), "", 200),
+        ("POST", "/api/v1/resolve".to_owned(), r#"["$<poc:eni--hyperion:my-app:externalSecrets/a:>"]"#, 200),
+        ("POST", "/api/v1/resolve".to_owned(), r#"["$<poc:eni--hyperion:my-app:externalSecrets/no:>"]"#, 404),
+        ("POST", "/api/v1/resolve".to_owned(), r#"["$<poc:::zones/a:>"]"#, 403),
+        ("POST", "/api/v1/resolve".to_owned(), "[]", 200),
+        ("POST", "/api/v1/obfuscate".to_owned(), OBFUSCATE, 200),
+        ("HEAD", format!("{secret}/events"), "", 200),
+        ("HEAD", format!("{}/events", id_path("poc:::zones:")), "", 403),
         ("DELETE", secret.clone(), "", 204),
         ("DELETE", secret, "", 404),
         ("DELETE", APP.to_owned(), "", 204),

@@ -102,6 +102,41 @@ fn x5_no_canary_reaches_a_sink_at_trace_level() {
         ask("GET", &format!("{path}?checksum=strict"), &[], "");
         ask("DELETE", &path, &[], "");
     }
+    // In documents, well-formed or not, at every place of them.
+    let [hidden, in_document, in_yaml] = [&canaries[10], &canaries[11], &canaries[12]];
+    let wish = |document: serde_json::Value, pointer: &str, key: &str| {
+        let paths = json!([{"pointer": pointer, "key": key}]);
+        json!({"scope": "poc/eni--hyperion/my-app", "slot": "externalSecrets", "paths": paths, "document": document})
+            .to_string()
+    };
+    let plain = json!({"s": hidden.text(), "n": "name"});
+    for (pointer, key) in [("/s", "hidden"), ("/s", "{s}"), ("/s", "{none}"), ("/*", "same"), (malformed.text(), "x")] {
+        ask("POST", "/api/v1/obfuscate", &[], &wish(plain.clone(), pointer, key));
+    }
+    ask("POST", "/api/v1/obfuscate", &[], &wish(json!({in_document.text(): ""}), "/*", "blank"));
+    ask("POST", "/api/v1/obfuscate", &[], &json!({"scope": in_document.text(), "document": 1}).to_string());
+    let placeholder = "$<poc:eni--hyperion:my-app:externalSecrets/hidden:>";
+    let text = in_yaml.text().replace(['\'', '\n'], "");
+    for (media, document) in [
+        ("application/json", json!({in_document.text(): placeholder}).to_string()),
+        ("application/json", format!("{{\"{0}\":1,\"{0}\":2}}", in_document.text().replace('"', ""))),
+        (
+            "application/json",
+            json!([in_document.text(), "$<poc:eni--hyperion:my-app:externalSecrets/no:>"]).to_string(),
+        ),
+        ("application/json", format!("[\"{}", in_document.text())),
+        ("application/yaml", format!("a: {placeholder}\nb: '{text}'\nb: 1\n")),
+        ("application/yaml", format!("a: '{text}'\nb: *none\n")),
+        ("application/yaml", format!("a: &x ['{text}', {placeholder}]\nb: *x\n")),
+        ("text/plain", format!("{text} $<{}>", in_document.text())),
+        (text.as_str(), "[]".to_owned()),
+    ] {
+        for query in ["", "?paths=/a"] {
+            ask("POST", &format!("/api/v1/resolve{query}"), &[("content-type", media)], &document);
+        }
+    }
+    ask("POST", &format!("/api/v1/resolve?paths={encoded}"), &[], "[]");
+    ask("GET", &format!("{}/events", id_path(as_id.text())), &[], "");
     // The client's side: a value that is typed where an id belongs.
     let output = std::process::Command::new(binary())
         .args(["--socket"])

@@ -97,6 +97,8 @@ impl Bench {
             tasks,
             value_bytes: 64 * 1024,
             request_timeout,
+            load_timeout: request_timeout,
+            written: Arc::new(|_| {}),
         });
         Self { operations, backend, requests: RequestIds::new().unwrap(), records: None }
     }
@@ -250,7 +252,8 @@ async fn n8_a_request_ends_at_its_deadline_also_where_the_backend_does_not() {
 #[tokio::test(start_paused = true)]
 async fn n8_a_call_ends_at_its_deadline_and_a_late_write_goes_on() {
     let (backend, tasks) = (Scripted::default(), TaskTracker::new());
-    let settings = DeadlineSettings { call: Duration::from_secs(5), onboard: Duration::from_secs(5) };
+    let five = Duration::from_secs(5);
+    let settings = DeadlineSettings { call: five, delete: five, onboard: five };
     let bounded = Deadlines::new(Arc::new(backend.clone()), settings, tasks.clone());
     backend.open(false);
     let permits = [read_permit(ID).await];

@@ -13,10 +13,11 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// Every state that was kept, by the name of its directory.
+/// Every state that was kept: the directories that are named by a version.
 fn states() -> Vec<PathBuf> {
+    let version = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
     let mut states: Vec<PathBuf> =
-        fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+        fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path()).filter(version).collect();
     states.sort();
     assert!(!states.is_empty(), "there is at least the state of the first agent");
     states

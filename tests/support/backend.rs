@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use cloakroom_agent::access::{
     Access, AccessError, Action, Decision, OnboardPermit, PermissionProvider, ReadPermit, Subject, Target, WritePermit,
 };
-use cloakroom_agent::backend::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
+use cloakroom_agent::backend::{Backend, BackendError, BackendKind, Entries, Fetched, Freshness, Guard, Put, Written};
 use cloakroom_agent::id::{Checksum, Fingerprinter, Location, Scope, SecretId};
 use cloakroom_agent::secret::SecretValue;
 use cloakroom_agent::slots::{OnboardRequest, OnboardedItem};
@@ -21,6 +21,8 @@ pub enum Call {
     Fetch(Vec<String>, Latest),
     /// A write of this secret.
     Put(String),
+    /// A write of these entries of one slot.
+    PutEntries(Vec<String>),
     /// A deletion.
     Delete(String),
 }
@@ -162,6 +164,21 @@ impl Backend for Scripted {
         self.state.lock().unwrap().values.insert(key, put.value.expose().to_owned());
         self.gate().await;
         Ok(Written { checksum, previous: None })
+    }
+
+    async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError> {
+        let slot = permit.location().as_str();
+        let keys: Vec<String> = entries.iter().map(|(key, _)| format!("{slot}/{}", key.as_str())).collect();
+        if let Some(fault) = self.begin(Call::PutEntries(keys.clone())) {
+            return Err(fault);
+        }
+        let stored = keys.iter().zip(&entries).map(|(key, (_, value))| {
+            self.state.lock().unwrap().values.insert(key.clone(), value.expose().to_owned());
+            checksum(&format!("{key}:"), value.expose())
+        });
+        let checksums = stored.collect();
+        self.gate().await;
+        Ok(checksums)
     }
 
     async fn delete(&self, permit: &WritePermit, _guard: Guard) -> Result<(), BackendError> {

@@ -34,12 +34,12 @@ impl Canary {
 
     /// Whether `bytes` hold it in any encoding.
     pub fn is_in(&self, bytes: &[u8]) -> bool {
-        self.needles.iter().any(|needle| find(bytes, needle))
+        self.place_in(bytes).is_some()
     }
-}
 
-fn find(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.len() >= needle.len() && bytes.windows(needle.len()).any(|window| window == needle)
+    fn place_in(&self, bytes: &[u8]) -> Option<usize> {
+        self.needles.iter().find_map(|needle| memchr::memmem::find(bytes, needle))
+    }
 }
 
 /// The text as it would look after each encoding. Where an encoding depends on what stands before it, each way.
@@ -112,8 +112,9 @@ pub fn sweep(canaries: &[Canary], sinks: &[Sink]) -> Vec<String> {
     let mut hits = Vec::new();
     for sink in sinks {
         for (number, canary) in canaries.iter().enumerate() {
-            if canary.is_in(&sink.content) {
-                hits.push(format!("canary {number} in {}", sink.name));
+            if let Some(place) = canary.place_in(&sink.content) {
+                let around = &sink.content[place.saturating_sub(300)..sink.content.len().min(place + 100)];
+                hits.push(format!("canary {number} in {}: {}", sink.name, String::from_utf8_lossy(around)));
             }
         }
     }

@@ -143,11 +143,16 @@ impl Cluster {
         self.apply(&format!(
             "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
         ));
-        let token = self.kubectl(&["-n", namespace, "create", "token", &name]);
+        self.account_of(namespace, &name)
+    }
+
+    /// A service account that is there, with those files.
+    pub fn account_of(&self, namespace: &str, name: &str) -> Account {
+        let token = self.kubectl(&["-n", namespace, "create", "token", name]);
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("token"), token.trim()).unwrap();
         std::fs::write(directory.path().join("ca.crt"), &self.ca).unwrap();
-        Account { name, namespace: namespace.to_owned(), directory: Arc::new(directory) }
+        Account { name: name.to_owned(), namespace: namespace.to_owned(), directory: Arc::new(directory) }
     }
 
     /// The options of an agent that runs as a pod of `account` would, with everything from Kubernetes.
@@ -190,6 +195,17 @@ impl Cluster {
     pub fn api(&self, account: &Account) -> ApiServer {
         ApiServer::new(&self.address, account.directory.path()).unwrap()
     }
+}
+
+/// Lines of a manifest, further to the right.
+pub fn indented(text: &str, by: usize) -> String {
+    let mut lines = String::new();
+    for line in text.trim_end().lines() {
+        lines += &" ".repeat(by);
+        lines += line;
+        lines.push('\n');
+    }
+    lines
 }
 
 /// A service account.

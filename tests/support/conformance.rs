@@ -11,7 +11,7 @@ use cloakroom_agent::access::{
     Access, AccessError, Action, Decision, OnboardPermit, PermissionProvider, ReadPermit, Subject, Target, WritePermit,
 };
 use cloakroom_agent::backend::{Backend, BackendError, Freshness, Guard, Put, Written};
-use cloakroom_agent::id::{Checksum, Location, Scope, SecretId, Slot};
+use cloakroom_agent::id::{Checksum, Location, Scope, SecretId, Slot, SubKey};
 use cloakroom_agent::secret::SecretValue;
 use cloakroom_agent::slots::{Catalogue, OnboardEntry, OnboardRequest, OnboardedItem, Strategy};
 
@@ -60,6 +60,8 @@ cases! {
     a_map_slot_takes_only_flat_objects_of_strings,
     sub_keys_are_literal,
     an_entry_is_written_beside_the_others,
+    entries_are_written_together_and_beside_the_others,
+    of_entries_that_do_not_fit_none_is_written,
     a_deleted_secret_is_absent,
     the_last_entry_takes_its_slot_along,
     deleting_what_is_not_there_is_absent,
@@ -140,6 +142,11 @@ impl Client {
 
     async fn onboard_permit(&self, scope: &str) -> OnboardPermit {
         self.access.onboard(&Subject::from_uid(1).unwrap(), Scope::parse(scope).unwrap()).await.unwrap()
+    }
+
+    async fn put_entries(&self, id: &str, entries: &[(&str, &str)]) -> Result<Vec<Checksum>, BackendError> {
+        let entries = entries.iter().map(|(key, text)| (SubKey::parse(key).unwrap(), value(text)));
+        self.backend.put_entries(&self.write_permit(id).await, entries.collect()).await
     }
 
     async fn onboard(&self, scope: &str, strategy: Strategy, entries: &[(&str, &str)]) -> Vec<OnboardedItem> {
@@ -326,6 +333,31 @@ async fn an_entry_is_written_beside_the_others(client: Client) {
     assert_eq!(client.text(EXTERNAL).await, r#"{"a":"3","b":"2"}"#);
 }
 
+async fn entries_are_written_together_and_beside_the_others(client: Client) {
+    let entries = [("a", "3"), ("c/d", "\"4\"\n")];
+    assert_eq!(client.put_entries(EXTERNAL, &entries).await, Err(BackendError::ScopeMissing));
+    client.onboard(APP, Strategy::Replace, &[("externalSecrets/a", "1"), ("externalSecrets/b", "2")]).await;
+    let checksums = client.put_entries(EXTERNAL, &entries).await.unwrap();
+    assert_eq!(client.text(EXTERNAL).await, r#"{"a":"3","b":"2","c/d":"\"4\"\n"}"#);
+    for ((key, text), checksum) in entries.iter().zip(&checksums) {
+        assert_eq!(client.read(&entry(key)).await.unwrap(), ((*text).to_owned(), checksum.clone()));
+    }
+    assert_eq!(checksums.len(), entries.len());
+    client.delete(EXTERNAL).await.unwrap();
+    client.put_entries(EXTERNAL, &entries[..1]).await.unwrap();
+    assert_eq!(client.text(EXTERNAL).await, r#"{"a":"3"}"#, "a slot that is absent is created");
+}
+
+async fn of_entries_that_do_not_fit_none_is_written(client: Client) {
+    client.onboard(APP, Strategy::Replace, &[("externalSecrets/a", "1"), ("clientSecret", "one")]).await;
+    let huge = "x".repeat(3 << 20);
+    let entries = [("a", "2"), ("b", huge.as_str())];
+    assert_eq!(client.put_entries(EXTERNAL, &entries).await, Err(BackendError::TooLarge));
+    assert_eq!(client.text(EXTERNAL).await, r#"{"a":"1"}"#);
+    assert_eq!(client.put_entries(CLIENT_SECRET, &entries[..1]).await, Err(BackendError::InvalidValue));
+    assert_eq!(client.text(CLIENT_SECRET).await, "one");
+}
+
 async fn a_deleted_secret_is_absent(client: Client) {
     client.onboard(APP, Strategy::Replace, &[("externalSecrets/a", "1"), ("externalSecrets/b", "2")]).await;
     client.delete(CLIENT_SECRET).await.unwrap();
@@ -478,7 +510,12 @@ async fn ten_agents_writing_entries_of_one_slot_lose_nothing(client: Client) {
             let client = client.elsewhere();
             tasks.spawn(async move {
                 for round in 0..ROUNDS {
-                    client.put(&entry(&format!("agent{agent}/{round}")), "x").await.unwrap();
+                    let key = format!("agent{agent}/{round}");
+                    if round % 4 == 0 {
+                        client.put_entries(EXTERNAL, &[(&key, "x")]).await.unwrap();
+                    } else {
+                        client.put(&entry(&key), "x").await.unwrap();
+                    }
                     if round % 2 == 1 {
                         client.delete(&entry(&format!("agent{agent}/{round}"))).await.unwrap();
                     }

@@ -12,10 +12,22 @@
 )]
 
 pub mod agent;
+pub mod api_server;
 pub mod backend;
+pub mod balancer;
 pub mod canary;
+pub mod chart;
 pub mod cluster;
 pub mod conformance;
+pub mod conjur;
+pub mod conjur_agent;
+pub mod events;
+pub mod exec;
 pub mod explorer;
 pub mod https;
+pub mod injector;
+pub mod injector_objects;
+pub mod kubernetes;
+pub mod pods;
+pub mod replica;
 pub mod wire;

@@ -3,13 +3,15 @@
 //! An allow is believed for 30 seconds and a denial for 5. While the API server cannot be asked, an allow lives out its
 //! time, and then nothing is allowed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod questions;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::questions::{Question, Questions};
 use super::{AccessError, Action, Decision, PermissionProvider, Subject, Target};
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::id::Scope;
 use crate::kubernetes::review::Attributes;
 use crate::kubernetes::{ApiServer, CallError};
@@ -26,49 +28,19 @@ const DENY: Duration = Duration::from_secs(5);
 /// How long nobody asks again after the API server did not answer, so that waiting requests do not wait in turn.
 const UNANSWERED: Duration = Duration::from_millis(500);
 
-/// Decisions that are remembered.
-const DECISIONS_MAX: u64 = 4096;
-
 /// Asks the API server about the token that it knows us by.
 pub struct KubernetesRbac {
     api: ApiServer,
     clock: Clock,
     within: Duration,
-    questions: moka::sync::Cache<Key, Arc<Question>>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    subject: Subject,
-    action: Action,
-    scope: Box<str>,
-}
-
-/// One thing that may be asked, and what was last said about it.
-#[derive(Default)]
-struct Question {
-    /// Held by whoever asks; the others wait for its answer.
-    asking: tokio::sync::Mutex<()>,
-    said: Mutex<Option<(Result<Decision, AccessError>, Moment)>>,
-}
-
-impl Question {
-    fn answer(&self, now: Moment) -> Option<Result<Decision, AccessError>> {
-        let said = *self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let (answer, until) = said?;
-        (now < until).then_some(answer)
-    }
-
-    fn note(&self, answer: Result<Decision, AccessError>, until: Moment) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((answer, until));
-    }
+    questions: Questions,
 }
 
 impl KubernetesRbac {
     /// Asks `api`, and waits at most `within` for an answer.
     #[must_use]
     pub fn new(api: ApiServer, clock: Clock, within: Duration) -> Self {
-        Self { api, clock, within, questions: moka::sync::Cache::new(DECISIONS_MAX) }
+        Self { api, clock, within, questions: Questions::default() }
     }
 
     async fn review(&self, action: Action, target: Target<'_>) -> Result<Decision, AccessError> {
@@ -109,27 +81,24 @@ impl PermissionProvider for KubernetesRbac {
     }
 
     fn known(&self, subject: &Subject, action: Action, target: Target<'_>) -> Option<Decision> {
-        let key = Key { subject: subject.clone(), action, scope: target.to_text() };
-        self.questions.get(&key)?.answer(self.clock.now())?.ok()
+        self.questions.answer(Question { subject, action, target }, self.clock.now())?.ok()
     }
 
     async fn ask(&self, subject: &Subject, action: Action, scope: &Scope) -> Result<Decision, AccessError> {
-        let target = Target::from(scope);
-        let key = Key { subject: subject.clone(), action, scope: target.to_text() };
-        let question = self.questions.get_with(key, Arc::default);
-        let _asking = question.asking.lock().await;
-        if let Some(answer) = question.answer(self.clock.now()) {
+        let turn = self.questions.turn(subject, action, scope, self.clock.now());
+        let _asking = turn.come().await;
+        if let Some(answer) = self.questions.answer(turn.question, self.clock.now()) {
             return answer;
         }
         // Counted from before the question: what the answer was made from may be that old.
         let began = self.clock.now();
-        let answer = self.review(action, target).await;
+        let answer = self.review(action, turn.question.target).await;
         let until = match answer {
             Ok(Decision::Allow) => began + ALLOW,
             Ok(Decision::Deny) => began + DENY,
             Err(_) => self.clock.now() + UNANSWERED,
         };
-        question.note(answer, until);
+        turn.note(answer, until);
         answer
     }
 }

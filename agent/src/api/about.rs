@@ -10,6 +10,7 @@ use crate::access::{Right, Target};
 use crate::backend::BackendKind;
 use crate::id::Scope;
 use crate::operations::OperationError;
+use crate::render::Board;
 
 /// What `/status` says besides counters.
 pub struct About {
@@ -19,6 +20,8 @@ pub struct About {
     pub backend_up: Arc<AtomicBool>,
     /// What an operator must know, in sentences.
     pub warnings: Vec<&'static str>,
+    /// Rendered files.
+    pub files: Board,
 }
 
 impl Call<'_> {
@@ -76,7 +79,7 @@ impl Call<'_> {
                     "state": if about.backend_up.load(Ordering::Relaxed) { "up" } else { "down" },
                 },
                 "cache": counters,
-                "files": [],
+                "files": about.files.status(),
                 "warnings": warnings,
             }),
         )

@@ -6,11 +6,11 @@ use http_body_util::Full;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Api, ApiError, ApiResult};
+use super::{Api, ApiError, ApiResult, media};
 use crate::cache::{Entry, Served, Source};
 use crate::id::{Location, SecretId};
 use crate::json;
-use crate::server::Reservation;
+use crate::server::{AnswerBody, Reservation};
 
 static CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 static JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -57,8 +57,20 @@ impl Api {
         Ok(read_answer(bytes, std::slice::from_ref(served), tag))
     }
 
+    /// A document, with how fresh what was put into it is.
+    pub(super) fn resolved(media: &'static str, body: Bytes, all: &[Served]) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(body));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, typed(media));
+        headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+        if !all.is_empty() {
+            date(headers, all);
+        }
+        response
+    }
+
     /// Room for an answer. One that has none when nothing else is under way is too large, now and later.
-    fn reserve(&self, size: usize) -> Result<Reservation, ApiError> {
+    pub(super) fn reserve(&self, size: usize) -> Result<Reservation, ApiError> {
         if size > self.limits.answer_bytes {
             return Err(ApiError::answer_too_large());
         }
@@ -93,6 +105,21 @@ impl Api {
         body.extend_from_slice(b"]}");
         Ok(read_answer(crate::server::answer(body, Some(reservation)), all, tag))
     }
+}
+
+/// The type of what is UTF-8, which a text has to say.
+fn typed(media: &'static str) -> HeaderValue {
+    let text = if media.starts_with("text/") { format!("{media}; charset=utf-8") } else { media.to_owned() };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+/// A stream of events, or nothing of it where only the head was asked for.
+pub(super) fn events(body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media::EVENTS));
+    headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
+    response
 }
 
 /// `{"id":"…"}`
@@ -158,6 +185,11 @@ fn not_modified(all: &[Served], tag: HeaderValue) -> Response<Full<Bytes>> {
 /// `Age` of the oldest value, and `Cache-Status` (RFC 9211) of the one that took longest to get.
 fn describe(headers: &mut HeaderMap, all: &[Served], tag: HeaderValue) {
     headers.insert(header::ETAG, tag);
+    date(headers, all);
+}
+
+/// How fresh an answer is.
+fn date(headers: &mut HeaderMap, all: &[Served]) {
     headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
     let age = all.iter().map(|served| served.age.as_secs()).max().unwrap_or_default();
     headers.insert(header::AGE, HeaderValue::from(age));

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::secret::SecretValue;
 use crate::slots::Strategy;
@@ -65,6 +66,35 @@ pub struct NamedValue {
     pub value: SecretValue,
 }
 
+/// `POST /obfuscate`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ObfuscateBody<'a> {
+    /// Whose secrets the strings become.
+    pub scope: String,
+    /// The map slot that they go into.
+    pub slot: String,
+    /// Where they stand.
+    pub paths: Vec<Object<ObfuscatePath>>,
+    /// What `document` is the text of; JSON, where it is not text but the document itself.
+    #[serde(default, deserialize_with = "present")]
+    pub content_type: Option<String>,
+    /// The document, as it was sent.
+    #[serde(borrow)]
+    pub document: &'a RawValue,
+}
+
+/// One place, or family of places, in a document.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObfuscatePath {
+    /// The JSON Pointer.
+    pub pointer: String,
+    /// How what stands there is named.
+    #[serde(default, deserialize_with = "present")]
+    pub key: Option<String>,
+}
+
 /// A member that may be missing but, when it is there, is a string: `null` is no string.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
@@ -102,7 +132,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 ///
 /// # Errors
 /// [`BodyError`] with the position.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BodyError> {
     let parsed: Result<Object<T>, _> = serde_json::from_slice(bytes);
     parsed.map(|object| object.0).map_err(|error| BodyError { line: error.line(), column: error.column() })
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{ApiError, ApiResult, Call, Route, answer, body, request};
+use super::{ApiError, ApiResult, Call, Route, answer, body, media};
 use crate::audit::Operation;
 use crate::id::{Location, Scope, SecretId};
 use crate::operations::OperationError;
@@ -12,7 +12,7 @@ use crate::slots::{OnboardEntry, OnboardedItem};
 impl Call<'_> {
     pub(super) async fn onboard(self, route: Route, body: RequestBody) -> ApiResult {
         self.no_query()?;
-        request::check_content(&self.parts.headers)?;
+        media::check_content(&self.parts.headers)?;
         let scope = self.scope(route)?;
         let operations = &self.api.operations;
         let permit = operations.permit_onboard(self.context, Operation::Onboard, scope.clone()).await?;

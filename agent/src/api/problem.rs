@@ -11,6 +11,7 @@ use super::Route;
 use crate::access::AccessError;
 use crate::api::body;
 use crate::backend::BackendError;
+use crate::document::{DocumentError, WriteError};
 use crate::id::IdError;
 use crate::operations::OperationError;
 use crate::request_id::RequestId;
@@ -51,6 +52,8 @@ pub enum Code {
     ChecksumDiffers,
     /// 409: the stored object cannot be changed.
     Immutable,
+    /// 409: the only writer was not the only one.
+    VersionGap,
     /// 413
     TooLarge,
     /// 415
@@ -61,6 +64,10 @@ pub enum Code {
     InvalidValue,
     /// 422
     InvalidOnboarding,
+    /// 422: what a document repeats cannot be changed in its place.
+    InvalidDocument,
+    /// 422: a string of a document has no place or no name of its own.
+    InvalidObfuscation,
     /// 429
     RateLimited,
     /// 429
@@ -131,8 +138,8 @@ impl ApiError {
         error
     }
 
-    pub(super) fn not_acceptable() -> Self {
-        Self::new(StatusCode::NOT_ACCEPTABLE, Code::NotAcceptable, "only application/json is served")
+    pub(super) fn not_acceptable(media: &'static str) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, Code::NotAcceptable, format!("only {media} is served here"))
     }
 
     pub(super) fn unsupported_media_type() -> Self {
@@ -141,6 +148,34 @@ impl ApiError {
             Code::UnsupportedMediaType,
             "only application/json in UTF-8 without a content encoding is read",
         )
+    }
+
+    pub(super) fn unsupported_document() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::UnsupportedMediaType,
+            "a document is application/json, application/yaml or text/plain, in UTF-8 without a content encoding",
+        )
+    }
+
+    pub(super) fn invalid_paths() -> Self {
+        let detail = "`paths` is a list of at most 100 JSON Pointers that begin with `/`, parted by commas";
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidQuery, detail)
+    }
+
+    /// A pointer or a key of an obfuscation, which has no text of the caller in its error.
+    pub(super) fn invalid_path(error: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidObfuscation, error.to_string())
+    }
+
+    pub(super) fn too_many_paths() -> Self {
+        let detail = "an obfuscation names at most 100 paths";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, detail)
+    }
+
+    pub(super) fn document_no_text() -> Self {
+        let detail = "where `contentType` is YAML, `document` is its text as a JSON string";
+        Self::new(StatusCode::BAD_REQUEST, Code::MalformedBody, detail)
     }
 
     pub(super) fn malformed_query() -> Self {
@@ -205,6 +240,11 @@ impl ApiError {
             "too many bytes of requests and answers are under way",
         )
         .retry(Duration::from_secs(1))
+    }
+
+    pub(super) fn too_many_streams() -> Self {
+        let detail = "as many event streams are open as there may be";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::OverCapacity, detail).retry(Duration::from_secs(1))
     }
 
     pub(super) fn internal() -> Self {
@@ -323,7 +363,7 @@ impl From<BackendError> for ApiError {
             BackendError::Absent | BackendError::ScopeMissing => {
                 Self::new(StatusCode::NOT_FOUND, Code::NotFound, "no such secret or scope")
             }
-            BackendError::Denied => Self::new(StatusCode::FORBIDDEN, Code::Denied, text),
+            BackendError::Denied | BackendError::LoadRefused => Self::new(StatusCode::FORBIDDEN, Code::Denied, text),
             BackendError::Rejected => Self::new(StatusCode::FORBIDDEN, Code::Rejected, text),
             BackendError::NamespaceMissing => Self::new(StatusCode::NOT_FOUND, Code::NamespaceMissing, text),
             BackendError::Immutable => Self::new(StatusCode::CONFLICT, Code::Immutable, text),
@@ -336,6 +376,10 @@ impl From<BackendError> for ApiError {
             BackendError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, text),
             BackendError::Contention => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, Code::Contention, text).retry(Duration::from_secs(1))
+            }
+            BackendError::VersionGap => Self::new(StatusCode::CONFLICT, Code::VersionGap, text),
+            BackendError::NotSerialised => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::BackendUnavailable, text).retry(Duration::from_secs(5))
             }
             BackendError::Unavailable { retry_after } | BackendError::Terminating { retry_after } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::BackendUnavailable, text).retry(retry_after)
@@ -351,6 +395,40 @@ impl From<BackendError> for ApiError {
 impl From<body::BodyError> for ApiError {
     fn from(error: body::BodyError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::MalformedBody, error.to_string())
+    }
+}
+
+impl From<DocumentError> for ApiError {
+    fn from(error: DocumentError) -> Self {
+        let text = error.to_string();
+        match error {
+            DocumentError::NotText
+            | DocumentError::Syntax(_)
+            | DocumentError::DuplicateKey(_)
+            | DocumentError::TooDeep(_) => Self::new(StatusCode::BAD_REQUEST, Code::MalformedBody, text),
+            DocumentError::TooManyIds
+            | DocumentError::TooManyStrings
+            | DocumentError::TooManyAnchors
+            | DocumentError::TooLong => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, text),
+            DocumentError::AliasElsewhere(_) | DocumentError::NoStructure => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidDocument, text)
+            }
+            DocumentError::Key(path, cause) => Self::invalid_path(format!("{text}: {cause}")).at(path),
+        }
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::TooLong => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, "the answer would be longer than the limit")
+            }
+            WriteError::Unfaithful => {
+                tracing::error!("a document was not given out, because it would not have read as what it was");
+                Self::internal()
+            }
+        }
     }
 }
 

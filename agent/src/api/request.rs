@@ -1,9 +1,11 @@
-//! What a request may carry: one decoding of the path, a closed set of query parameters, JSON in and out.
-
-use http::{HeaderMap, header};
+//! What a request may carry beside its body: one decoding of the path, a closed set of query parameters.
 
 use super::{ApiError, Call};
+use crate::document::Pointer;
 use crate::id::SecretId;
+
+/// Places of a document that one request may name.
+pub(super) const PATHS_MAX: usize = 100;
 
 /// Decodes percent escapes once. Nothing else is decoded: `+` is `+`.
 pub(super) fn percent_decode(raw: &str) -> Option<String> {
@@ -19,61 +21,6 @@ pub(super) fn percent_decode(raw: &str) -> Option<String> {
     }
     decoded.extend_from_slice(rest);
     String::from_utf8(decoded).ok()
-}
-
-/// Whether the caller takes JSON (RFC 9110 §12.5.1). Of several ranges that cover it the most specific decides; an
-/// absent or empty header takes everything.
-pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut stated = false;
-    let mut decisive = (0, false);
-    for value in headers.get_all(header::ACCEPT) {
-        let text = value.to_str().map_err(|_| ApiError::not_acceptable())?;
-        for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-            stated = true;
-            let (specificity, wanted) = weigh(range);
-            if specificity > decisive.0 || specificity == decisive.0 && wanted {
-                decisive = (specificity, wanted);
-            }
-        }
-    }
-    if decisive.1 || !stated { Ok(()) } else { Err(ApiError::not_acceptable()) }
-}
-
-/// How closely a media range names what we serve, 0 for not at all, and whether its weight lets it in.
-fn weigh(range: &str) -> (u8, bool) {
-    let mut parameters = range.split(';').map(str::trim);
-    let media = parameters.next().unwrap_or_default();
-    let specificity = [("*/*", 1), ("application/*", 2), ("application/problem+json", 3), ("application/json", 3)]
-        .into_iter()
-        .find_map(|(known, specificity)| media.eq_ignore_ascii_case(known).then_some(specificity));
-    let refused = parameters.any(|p| {
-        matches!(p.split_once('='), Some((q, zero))
-            if q.trim().eq_ignore_ascii_case("q") && zero.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
-    });
-    specificity.map_or((0, false), |specificity| (specificity, !refused))
-}
-
-/// Whether the body is JSON as we read it: no encoding, no other charset. An absent type is taken for JSON.
-pub(super) fn check_content(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(ApiError::unsupported_media_type());
-    }
-    let mut stated = headers.get_all(header::CONTENT_TYPE).iter();
-    let Some(value) = stated.next() else { return Ok(()) };
-    // Two of them are two readings of one body (N9).
-    if stated.next().is_some() {
-        return Err(ApiError::unsupported_media_type());
-    }
-    let text = value.to_str().map_err(|_| ApiError::unsupported_media_type())?;
-    let mut parts = text.split(';').map(str::trim);
-    let json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
-    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
-            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
-    });
-    if json && utf8 { Ok(()) } else { Err(ApiError::unsupported_media_type()) }
 }
 
 /// The query as decoded pairs, in order.
@@ -101,6 +48,25 @@ impl Call<'_> {
             [(name, value)] if name == "checksum" && value == "strict" => Ok(true),
             _ => Err(ApiError::unknown_parameter()),
         }
+    }
+
+    /// `?paths=/spec/a,/spec/b`: which places of a document are meant; none where all are.
+    pub(super) fn paths(&self) -> Result<Option<Vec<Pointer>>, ApiError> {
+        let mut paths = Vec::new();
+        for (name, value) in query(self.parts)? {
+            if name != "paths" {
+                return Err(ApiError::unknown_parameter());
+            }
+            for path in value.split(',') {
+                // The pointer to the whole document would be the empty one, and so is one that was forgotten.
+                let pointer = Some(path).filter(|path| !path.is_empty()).map(Pointer::parse);
+                paths.push(pointer.and_then(Result::ok).ok_or_else(ApiError::invalid_paths)?);
+            }
+        }
+        if paths.len() > PATHS_MAX {
+            return Err(ApiError::invalid_paths());
+        }
+        Ok(if paths.is_empty() { None } else { Some(paths) })
     }
 
     /// Refuses every query parameter.

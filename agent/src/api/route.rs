@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::ApiError;
+use super::{ApiError, media};
 
 /// The value of a path parameter by name, still percent-encoded.
 pub(super) struct Parameters<'a>(matchit::Params<'a, 'a>);
@@ -16,6 +16,12 @@ pub enum Route {
     Secrets,
     /// The rotation of one secret.
     Rotation,
+    /// Changes of one secret.
+    Events,
+    /// A document whose placeholders are to be replaced.
+    Resolution,
+    /// A document whose strings are to be stored.
+    Obfuscation,
     /// An environment.
     Environment,
     /// A team.
@@ -47,6 +53,12 @@ pub enum ApiOperation {
     Onboard,
     /// `DELETE /onboarding/…`
     Offboard,
+    /// `POST /resolve`
+    Resolve,
+    /// `POST /obfuscate`
+    Obfuscate,
+    /// `GET /secrets/{id}/events`
+    Watch,
     /// `GET /whoami`
     Whoami,
     /// `GET /status`
@@ -59,7 +71,7 @@ pub enum ApiOperation {
 
 impl ApiOperation {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Get,
         Self::Batch,
         Self::Put,
@@ -67,6 +79,9 @@ impl ApiOperation {
         Self::Delete,
         Self::Onboard,
         Self::Offboard,
+        Self::Resolve,
+        Self::Obfuscate,
+        Self::Watch,
         Self::Whoami,
         Self::Status,
         Self::OpenApi,
@@ -84,19 +99,34 @@ impl ApiOperation {
             Self::Delete => "delete",
             Self::Onboard => "onboard",
             Self::Offboard => "offboard",
+            Self::Resolve => "resolve",
+            Self::Obfuscate => "obfuscate",
+            Self::Watch => "watch",
             Self::Whoami => "whoami",
             Self::Status => "status",
             Self::OpenApi => "openapi",
             Self::Unrouted => "unrouted",
         }
     }
+
+    /// What it is answered with; none where that is what it was sent.
+    pub(super) fn media(self) -> Option<&'static str> {
+        match self {
+            Self::Resolve | Self::Obfuscate => None,
+            Self::Watch => Some(media::EVENTS),
+            _ => Some(media::JSON),
+        }
+    }
 }
 
 /// Every path of the API; the OpenAPI document lists the same.
-pub(super) const PATHS: [(&str, Route); 9] = [
+pub(super) const PATHS: [(&str, Route); 12] = [
     ("/api/v1/secrets/{id}", Route::Secret),
     ("/api/v1/secrets", Route::Secrets),
     ("/api/v1/secrets/{id}/rotate", Route::Rotation),
+    ("/api/v1/secrets/{id}/events", Route::Events),
+    ("/api/v1/resolve", Route::Resolution),
+    ("/api/v1/obfuscate", Route::Obfuscation),
     ("/api/v1/onboarding/environments/{env}", Route::Environment),
     ("/api/v1/onboarding/environments/{env}/teams/{team}", Route::Team),
     ("/api/v1/onboarding/environments/{env}/teams/{team}/apps/{app}", Route::Application),
@@ -134,6 +164,9 @@ impl Route {
             Self::Secret if method == Method::DELETE => Some(ApiOperation::Delete),
             Self::Secrets if read => Some(ApiOperation::Batch),
             Self::Rotation if method == Method::POST => Some(ApiOperation::Rotate),
+            Self::Events if read => Some(ApiOperation::Watch),
+            Self::Resolution if method == Method::POST => Some(ApiOperation::Resolve),
+            Self::Obfuscation if method == Method::POST => Some(ApiOperation::Obfuscate),
             Self::Environment | Self::Team | Self::Application if method == Method::PUT => Some(ApiOperation::Onboard),
             Self::Environment | Self::Team | Self::Application if method == Method::DELETE => {
                 Some(ApiOperation::Offboard)
@@ -149,9 +182,9 @@ impl Route {
     pub(super) fn methods(self) -> &'static [Method] {
         match self {
             Self::Secret => &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
-            Self::Rotation => &[Method::POST],
+            Self::Rotation | Self::Resolution | Self::Obfuscation => &[Method::POST],
             Self::Environment | Self::Team | Self::Application => &[Method::PUT, Method::DELETE],
-            Self::Secrets | Self::Whoami | Self::Status | Self::OpenApi => &[Method::GET, Method::HEAD],
+            Self::Secrets | Self::Events | Self::Whoami | Self::Status | Self::OpenApi => &[Method::GET, Method::HEAD],
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{ApiError, ApiResult, Call, answer, body, request};
+use super::{ApiError, ApiResult, Call, answer, body, media, request};
 use crate::access::WritePermit;
 use crate::audit::Operation;
 use crate::id::{Location, SecretId, Slot};
@@ -43,7 +43,7 @@ impl Call<'_> {
 
     pub(super) async fn put_secret(self, body: RequestBody) -> ApiResult {
         let strict = self.strict()?;
-        request::check_content(&self.parts.headers)?;
+        media::check_content(&self.parts.headers)?;
         let (location, checksum) = self.id()?.into_parts();
         let operations = &self.api.operations;
         let permit = self.permit_write(Operation::Put, location).await?;
@@ -57,7 +57,7 @@ impl Call<'_> {
 
     pub(super) async fn rotate_secret(self, body: RequestBody) -> ApiResult {
         let strict = self.strict()?;
-        request::check_content(&self.parts.headers)?;
+        media::check_content(&self.parts.headers)?;
         let (location, checksum) = self.id()?.into_parts();
         let operations = &self.api.operations;
         let permit = self.permit_write(Operation::Rotate, location).await?;

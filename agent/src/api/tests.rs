@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::prelude::*;
 
 use super::route::{PATHS, Routes};
-use super::{answer, body, request};
+use super::{answer, body, media, request};
 
 #[test]
 fn percent_escapes_are_decoded_once_and_plus_is_plus() {
@@ -70,7 +70,7 @@ fn the_most_specific_range_of_accept_decides() {
         for text in texts {
             headers.append(header::ACCEPT, HeaderValue::from_static(text));
         }
-        request::check_accept(&headers).is_ok()
+        media::check_accept(&headers, media::JSON).is_ok()
     };
     for taken in
         ["", "*/*", "application/*", "Application/JSON; q=0.1", "text/html, */*;q=0.1", "*/*;q=0, application/json"]
@@ -92,7 +92,7 @@ fn a_body_has_one_type_and_no_encoding() {
         for (name, text) in fields {
             headers.append(name, HeaderValue::from_static(text));
         }
-        request::check_content(&headers).is_ok()
+        media::check_content(&headers).is_ok()
     };
     let kind = |text| (header::CONTENT_TYPE, text);
     assert!(read(&[]) && read(&[kind("application/json")]) && read(&[kind("Application/JSON; charset=\"UTF-8\"")]));

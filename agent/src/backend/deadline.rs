@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::{Backend, BackendError, BackendKind, Changed, Fetched, Freshness, Guard, Put, Written};
+use super::{Backend, BackendError, BackendKind, Changed, Entries, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
+use crate::id::Checksum;
 use crate::slots::{OnboardRequest, OnboardedItem};
 
 /// How long a call may take.
@@ -19,6 +20,8 @@ use crate::slots::{OnboardRequest, OnboardedItem};
 pub struct DeadlineSettings {
     /// A read or the write of one secret.
     pub call: Duration,
+    /// The deletion of one secret, which loads policy on some backends.
+    pub delete: Duration,
     /// Onboarding, which loads policy on some backends.
     pub onboard: Duration,
 }
@@ -73,9 +76,14 @@ impl Backend for Deadlines {
         self.write(self.settings.call, async move { inner.put(&permit, put).await }).await
     }
 
+    async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError> {
+        let (inner, permit) = (Arc::clone(&self.inner), permit.share());
+        self.write(self.settings.call, async move { inner.put_entries(&permit, entries).await }).await
+    }
+
     async fn delete(&self, permit: &WritePermit, guard: Guard) -> Result<(), BackendError> {
         let (inner, permit) = (Arc::clone(&self.inner), permit.share());
-        self.write(self.settings.call, async move { inner.delete(&permit, guard).await }).await
+        self.write(self.settings.delete, async move { inner.delete(&permit, guard).await }).await
     }
 
     async fn onboard(
@@ -97,6 +105,10 @@ impl Backend for Deadlines {
             Ok(result) => result,
             Err(_elapsed) => Err(BackendError::Unavailable { retry_after: RETRY_AFTER }),
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.inner.is_ready()
     }
 
     fn on_change(&self, changed: Changed) {

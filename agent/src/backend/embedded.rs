@@ -22,10 +22,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 
-use super::plan::{self, Rules};
-use super::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
+use super::plan::{Rules, Selection};
+use super::{Backend, BackendError, BackendKind, Entries, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
-use crate::id::{Fingerprinter, Location};
+use crate::id::{Checksum, Fingerprinter, Location};
 use crate::slots::{Catalogue, Generator, OnboardRequest, OnboardedItem};
 
 pub use key::KeyError;
@@ -88,19 +88,26 @@ impl Store {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = database;
     }
 
-    fn fetch(&self, location: &Location) -> Result<Fetched, BackendError> {
+    /// All of them out of one state of the store.
+    fn fetch(&self, locations: &[Location]) -> Result<Vec<Result<Fetched, BackendError>>, BackendError> {
         let database = self.database()?;
         let transaction = database.begin_read().map_err(unavailable)?;
         let slots = transaction.open_table(SLOTS).map_err(unavailable)?;
-        let Some(record) = slots.get(location.slot_text()).map_err(unavailable)? else {
-            let scopes = transaction.open_table(SCOPES).map_err(unavailable)?;
-            let known = scopes.get(location.scope().as_str()).map_err(unavailable)?.is_some();
-            return Err(if known { BackendError::Absent } else { BackendError::ScopeMissing });
+        let stored = |location: &Location| {
+            let Some(record) = slots.get(location.slot_text()).map_err(unavailable)? else {
+                let scopes = transaction.open_table(SCOPES).map_err(unavailable)?;
+                let known = scopes.get(location.scope().as_str()).map_err(unavailable)?.is_some();
+                return Err(if known { BackendError::Absent } else { BackendError::ScopeMissing });
+            };
+            self.sealer.open(location.slot_text(), record.value())
         };
-        let slot = self.sealer.open(location.slot_text(), record.value())?;
-        let value = plan::select(location, slot)?;
-        let checksum = self.fingerprinter.checksum(location, &value);
-        Ok(Fetched::now(value, checksum))
+        let mut selection = Selection::default();
+        let mut one = |location: &Location| {
+            let value = selection.select(location, || stored(location))?;
+            let checksum = self.fingerprinter.checksum(location, &value);
+            Ok(Fetched::now(value, checksum))
+        };
+        Ok(locations.iter().map(&mut one).collect())
     }
 }
 
@@ -146,16 +153,21 @@ impl Backend for Embedded {
         let locations: Vec<Location> = permits.iter().map(|permit| permit.location().clone()).collect();
         let (store, count) = (Arc::clone(&self.store), locations.len());
         // The page may have to come from the disk.
-        let read = move || locations.iter().map(|location| store.fetch(location)).collect();
-        match tokio::task::spawn_blocking(read).await {
+        let read = tokio::task::spawn_blocking(move || store.fetch(&locations)).await;
+        match read.unwrap_or(Err(BackendError::Misbehaved)) {
             Ok(results) => results,
-            Err(_panicked) => (0..count).map(|_| Err(BackendError::Misbehaved)).collect(),
+            Err(error) => (0..count).map(|_| Err(error)).collect(),
         }
     }
 
     async fn put(&self, permit: &WritePermit, put: Put) -> Result<Written, BackendError> {
         let location = permit.location().clone();
         self.write(move |store, tables| slots::put(store, tables, &location, &put)).await
+    }
+
+    async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError> {
+        let location = permit.location().clone();
+        self.write(move |store, tables| slots::put_entries(store, tables, &location, &entries)).await
     }
 
     async fn delete(&self, permit: &WritePermit, guard: Guard) -> Result<(), BackendError> {

@@ -4,12 +4,14 @@
 //! demands the version that it was worked out from, repeated on what others have written meanwhile.
 
 mod calm;
+mod names;
 pub mod object;
 mod objects;
 mod pace;
 mod place;
 mod reads;
 mod requests;
+mod version;
 mod watch;
 mod writes;
 
@@ -21,11 +23,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::plan::{self, Rules};
-use super::{Backend, BackendError, BackendKind, Changed, Fetched, Freshness, Guard, Put, Written};
+use super::plan::{Rules, Selection};
+use super::{Backend, BackendError, BackendKind, Changed, Entries, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
 use crate::clock::Clock;
-use crate::id::{Location, Scope};
+use crate::id::{Checksum, Location, Scope};
 use crate::kubernetes::ApiServer;
 use crate::slots::{Catalogue, Generator, OnboardRequest, OnboardedItem};
 use calm::Calm;
@@ -143,11 +145,16 @@ impl KubernetesSecrets {
 
 impl Shared {
     /// One secret out of its object.
-    fn select(&self, location: &Location, found: &objects::Found) -> Result<Fetched, BackendError> {
+    fn select(
+        &self,
+        selection: &mut Selection,
+        location: &Location,
+        found: &objects::Found,
+    ) -> Result<Fetched, BackendError> {
         let object = found.object.as_ref().filter(|object| !object.is_gone(&self.settings.finalizer));
         let object = object.ok_or(BackendError::ScopeMissing)?;
-        let stored = object.slot(location.slot())?.ok_or(BackendError::Absent)?;
-        let value = plan::select(location, stored)?;
+        let stored = || object.slot(location.slot())?.ok_or(BackendError::Absent);
+        let value = selection.select(location, stored)?;
         let checksum = object.fingerprinter(self.settings.keyed).checksum(location, &value);
         Ok(Fetched { value, checksum, as_of: Some(found.as_of), watch: Some(Arc::clone(&found.watch)) })
     }
@@ -160,26 +167,34 @@ impl Backend for KubernetesSecrets {
     }
 
     async fn fetch(&self, permits: &[ReadPermit], freshness: Freshness) -> Vec<Result<Fetched, BackendError>> {
-        let mut places: Vec<Place> = permits.iter().map(|permit| Place::of(&permit.location().scope())).collect();
-        let wanted: Vec<Place> = places.clone();
+        let of = |permit: &ReadPermit| Place::of(&permit.location().scope());
+        let mut places: Vec<Place> = permits.iter().map(of).collect();
         places.sort();
         places.dedup();
+        let mut selection = Selection::default();
+        if let [place] = &*places {
+            let found = reads::get(&self.shared, place, freshness).await;
+            let one = |permit: &ReadPermit| {
+                self.shared.select(&mut selection, permit.location(), found.as_ref().map_err(|error| *error)?)
+            };
+            return permits.iter().map(one).collect();
+        }
         let gets = places.iter().map(|place| reads::get(&self.shared, place, freshness));
         let found = futures_util::future::join_all(gets).await;
-        let found: BTreeMap<&Place, _> = places.iter().zip(found).collect();
-        permits
-            .iter()
-            .zip(&wanted)
-            .map(|(permit, place)| match found.get(place) {
-                Some(Ok(found)) => self.shared.select(permit.location(), found),
-                Some(Err(error)) => Err(*error),
-                None => Err(BackendError::Misbehaved),
-            })
-            .collect()
+        let one = |permit: &ReadPermit| {
+            let found = places.binary_search(&of(permit)).ok().and_then(|index| found.get(index));
+            let found = found.ok_or(BackendError::Misbehaved)?;
+            self.shared.select(&mut selection, permit.location(), found.as_ref().map_err(|error| *error)?)
+        };
+        permits.iter().map(one).collect()
     }
 
     async fn put(&self, permit: &WritePermit, put: Put) -> Result<Written, BackendError> {
         writes::put(&self.shared, permit.location(), &put).await
+    }
+
+    async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError> {
+        writes::put_entries(&self.shared, permit.location(), &entries).await
     }
 
     async fn delete(&self, permit: &WritePermit, guard: Guard) -> Result<(), BackendError> {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Backend, BackendError, BackendKind, Changed, Fetched, Freshness, Guard, Put, Written};
+use super::{Backend, BackendError, BackendKind, Changed, Entries, Fetched, Freshness, Guard, Put, Written};
 use crate::access::{OnboardPermit, ReadPermit, WritePermit};
+use crate::id::Checksum;
 use crate::metrics::Metrics;
 use crate::slots::{OnboardRequest, OnboardedItem};
 
@@ -28,8 +29,10 @@ impl Observed {
     fn observe(&self, operation: &'static str, error: Option<BackendError>, began: Instant) {
         let outcome = error.map_or("ok", outcome);
         let answered = !matches!(error, Some(BackendError::Unavailable { .. } | BackendError::OutcomeUnknown));
-        self.up.store(answered, Ordering::Relaxed);
-        self.metrics.observe_backend(self.inner.kind().as_str(), operation, outcome, answered, began.elapsed());
+        // One that answers and lets nobody in is of no more use than one that does not answer.
+        let up = answered && self.inner.is_ready();
+        self.up.store(up, Ordering::Relaxed);
+        self.metrics.observe_backend(self.inner.kind().as_str(), operation, outcome, up, began.elapsed());
     }
 
     fn observed<T>(
@@ -47,14 +50,16 @@ impl Observed {
 fn outcome(error: BackendError) -> &'static str {
     match error {
         BackendError::Absent | BackendError::ScopeMissing => "not_found",
-        BackendError::Denied => "denied",
-        BackendError::ChecksumDiffers | BackendError::Contention => "conflict",
+        BackendError::Denied | BackendError::LoadRefused => "denied",
+        BackendError::ChecksumDiffers | BackendError::Contention | BackendError::VersionGap => "conflict",
         BackendError::InvalidValue
         | BackendError::TooLarge
         | BackendError::Rejected
         | BackendError::Immutable
         | BackendError::NamespaceMissing => "refused",
-        BackendError::Unavailable { .. } | BackendError::Terminating { .. } => "unavailable",
+        BackendError::Unavailable { .. } | BackendError::Terminating { .. } | BackendError::NotSerialised => {
+            "unavailable"
+        }
         BackendError::Misbehaved | BackendError::Unreadable => "misbehaved",
         BackendError::OutcomeUnknown => "unknown",
     }
@@ -82,6 +87,11 @@ impl Backend for Observed {
         self.observed("put", began, self.inner.put(permit, put).await)
     }
 
+    async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError> {
+        let began = Instant::now();
+        self.observed("put", began, self.inner.put_entries(permit, entries).await)
+    }
+
     async fn delete(&self, permit: &WritePermit, guard: Guard) -> Result<(), BackendError> {
         let began = Instant::now();
         self.observed("delete", began, self.inner.delete(permit, guard).await)
@@ -104,6 +114,10 @@ impl Backend for Observed {
     async fn probe(&self) -> Result<(), BackendError> {
         let began = Instant::now();
         self.observed("probe", began, self.inner.probe().await)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.inner.is_ready()
     }
 
     fn on_change(&self, changed: Changed) {

@@ -3,6 +3,8 @@
 //! A backend reads, plans, and stores the plan's changes in one step of its own, or not at all; where somebody else was
 //! faster, it reads and plans again.
 
+use std::collections::HashMap;
+
 use super::{BackendError, Guard, Put};
 use crate::id::{Checksum, Fingerprinter, Location, Scope, Slot, SubKey};
 use crate::secret::SecretValue;
@@ -95,6 +97,30 @@ pub fn put(
     Ok(plan)
 }
 
+/// Writes entries of the map slot at `location`, beside those that are there. The named are the entries, in their order.
+///
+/// # Errors
+/// [`BackendError`]: the slot is none that has entries, or would be too large.
+pub fn put_entries(
+    rules: Rules<'_>,
+    location: &Location,
+    entries: &[(SubKey, SecretValue)],
+    read: Read<'_>,
+) -> Result<Plan, BackendError> {
+    let spec = rules.catalogue.slot(location.scope_kind(), location.slot()).map_err(|_| BackendError::Denied)?;
+    if spec.kind == SlotKind::Scalar || location.sub_key().is_some() {
+        return Err(BackendError::InvalidValue);
+    }
+    let mut map = read_map(read(location.slot())?.as_ref())?;
+    let mut plan = Plan::default();
+    for (key, value) in entries {
+        plan.name(location.entry(key), value);
+        map.set(key, value);
+    }
+    plan.set(rules, &spec.name, map.to_value())?;
+    Ok(plan)
+}
+
 /// Deletes one secret; the last entry of a map slot takes the slot with it.
 ///
 /// # Errors
@@ -168,14 +194,30 @@ pub fn onboard(
     Ok(plan)
 }
 
-/// One secret out of a slot's content: itself, or the entry with the literal key.
-///
-/// # Errors
-/// [`BackendError::Absent`], or [`BackendError::Unreadable`] where the slot is no map.
-pub fn select(location: &Location, stored: SecretValue) -> Result<SecretValue, BackendError> {
-    match location.sub_key() {
-        None => Ok(stored),
-        Some(key) => read_map(Some(&stored))?.get(key).ok_or(BackendError::Absent),
+/// The slots that the secrets of one call are in: a map is read once, however many of its entries are asked for.
+#[derive(Default)]
+pub struct Selection {
+    maps: HashMap<String, MapSlot>,
+}
+
+impl Selection {
+    /// One secret out of its slot, whose content `stored` answers: itself, or the entry with the literal key.
+    ///
+    /// # Errors
+    /// Those of `stored`; [`BackendError::Absent`], or [`BackendError::Unreadable`] where the slot is no map.
+    pub fn select(
+        &mut self,
+        location: &Location,
+        stored: impl FnOnce() -> Result<SecretValue, BackendError>,
+    ) -> Result<SecretValue, BackendError> {
+        let Some(key) = location.sub_key() else { return stored() };
+        if let Some(map) = self.maps.get(location.slot_text()) {
+            return map.get(key).ok_or(BackendError::Absent);
+        }
+        let map = read_map(Some(&stored()?))?;
+        let found = map.get(key);
+        self.maps.insert(location.slot_text().to_owned(), map);
+        found.ok_or(BackendError::Absent)
     }
 }
 

@@ -106,7 +106,8 @@ pub(super) struct Stored {
     /// Orders fetches of one generation.
     pub(super) sequence: u64,
     pub(super) refresh_at: Moment,
-    doubts: Mutex<Doubts>,
+    /// Made with the first doubt: most values have none.
+    doubts: Mutex<Option<Box<Doubts>>>,
 }
 
 /// Who asked with a checksum that does not match.
@@ -164,12 +165,14 @@ impl Stored {
     /// Whether the backend need not be asked about `asked`: it was, or something else was a moment ago.
     pub(super) fn is_settled(&self, asked: &Checksum, now: Moment, interval: Duration) -> bool {
         let doubts = self.doubts();
+        let Some(doubts) = &*doubts else { return false };
         doubts.settled.contains(asked) || doubts.last_forced.is_some_and(|last| now.since(last) < interval)
     }
 
     /// Notes that the backend is asked about `asked` now.
     pub(super) fn settle(&self, asked: &Checksum, now: Moment) {
         let mut doubts = self.doubts();
+        let doubts = doubts.get_or_insert_default();
         if doubts.settled.contains(asked) {
             return;
         }
@@ -182,25 +185,31 @@ impl Stored {
 
     /// Takes the note back: the backend could not be asked.
     pub(super) fn unsettle(&self, asked: &Checksum) {
-        self.doubts().settled.retain(|settled| settled != asked);
+        if let Some(doubts) = &mut *self.doubts() {
+            doubts.settled.retain(|settled| settled != asked);
+        }
     }
 
     /// Takes over what was known of an earlier fetch: all of it while the value is the same, else only when the backend
     /// was last asked.
     pub(super) fn inherit(&self, earlier: &Self) {
-        let same = match (&self.found, &earlier.found) {
-            (Ok(new), Ok(old)) => new.checksum == old.checksum,
-            _ => false,
-        };
-        let old = earlier.doubts().clone();
-        let mut doubts = self.doubts();
-        doubts.last_forced = old.last_forced;
-        if same {
-            doubts.settled = old.settled;
+        let Some(mut doubts) = earlier.doubts().clone() else { return };
+        if self.found.is_err() || self.differs(earlier) {
+            doubts.settled.clear();
+        }
+        *self.doubts() = Some(doubts);
+    }
+
+    /// Whether another fetch has found something else.
+    pub(super) fn differs(&self, earlier: &Self) -> bool {
+        match (&self.found, &earlier.found) {
+            (Ok(new), Ok(old)) => new.checksum != old.checksum,
+            (Err(_), Err(_)) => false,
+            _ => true,
         }
     }
 
-    fn doubts(&self) -> std::sync::MutexGuard<'_, Doubts> {
+    fn doubts(&self) -> std::sync::MutexGuard<'_, Option<Box<Doubts>>> {
         // A list of checksums: whatever a panic left of it is still one.
         self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,14 +43,21 @@ struct Flight {
 /// Fetches that are registered and not yet sent.
 #[derive(Default)]
 pub(super) struct Departures {
-    any: Vec<Passenger>,
-    latest: Vec<Passenger>,
+    any: Passengers,
+    latest: Passengers,
 }
 
-struct Passenger {
-    permit: ReadPermit,
-    fetch: Fetch,
-    outcome: watch::Sender<Option<Outcome>>,
+/// What one call to the backend fetches, and who is told of it, in the same order.
+#[derive(Default)]
+struct Passengers {
+    permits: Vec<ReadPermit>,
+    told: Vec<(Fetch, watch::Sender<Option<Outcome>>)>,
+}
+
+impl Passengers {
+    fn each(&self) -> impl Iterator<Item = (&Location, &Fetch, &watch::Sender<Option<Outcome>>)> {
+        self.permits.iter().zip(&self.told).map(|(permit, (fetch, told))| (permit.location(), fetch, told))
+    }
 }
 
 #[derive(Default)]
@@ -108,38 +115,34 @@ impl Inner {
         let fetch = Fetch { generation: slot.generation(), slot, began: self.clock.now(), sequence };
         let (sender, receiver) = watch::channel(None);
         flights.insert(location.clone(), Flight { fetch: fetch.clone(), freshness, outcome: receiver.clone() });
-        let passenger = Passenger { permit: permit.share(), fetch, outcome: sender };
         let doubted = (freshness == Freshness::Latest).then(|| asked.clone());
-        match freshness {
-            Freshness::Any => departures.any.push(passenger),
-            Freshness::Latest => departures.latest.push(passenger),
-        }
+        let passengers = match freshness {
+            Freshness::Any => &mut departures.any,
+            Freshness::Latest => &mut departures.latest,
+        };
+        passengers.permits.push(permit.share());
+        passengers.told.push((fetch, sender));
         Ok(Landing { outcome: receiver, doubted })
     }
 
     /// Sends what was registered, in one call to the backend for each kind of freshness.
     pub(super) fn depart(this: &Arc<Self>, departures: Departures) {
         for (passengers, freshness) in [(departures.any, Freshness::Any), (departures.latest, Freshness::Latest)] {
-            if !passengers.is_empty() {
+            if !passengers.permits.is_empty() {
                 let inner = Arc::clone(this);
                 (this.spawner)(Box::pin(async move { inner.fly(passengers, freshness).await }));
             }
         }
     }
 
-    async fn fly(&self, passengers: Vec<Passenger>, freshness: Freshness) {
+    async fn fly(&self, passengers: Passengers, freshness: Freshness) {
         // Should the backend panic, the flights leave the map with this guard, and the senders with the passengers.
         let guard = Grounding { inner: self, passengers: &passengers };
-        let (permits, rest): (Vec<_>, Vec<_>) = guard
-            .passengers
-            .iter()
-            .map(|passenger| (passenger.permit.share(), (&passenger.fetch, &passenger.outcome)))
-            .unzip();
-        let mut results = self.backend.fetch(&permits, freshness).await.into_iter();
-        for (permit, (fetch, outcome)) in permits.iter().zip(rest) {
+        let mut results = self.backend.fetch(&passengers.permits, freshness).await.into_iter();
+        for (location, fetch, told) in guard.passengers.each() {
             let result = results.next().unwrap_or(Err(BackendError::Misbehaved));
-            let outcome_of = self.land(permit.location(), fetch, result);
-            outcome.send_replace(Some(outcome_of));
+            let outcome = self.land(location, fetch, result);
+            told.send_replace(Some(outcome));
         }
     }
 
@@ -165,12 +168,15 @@ impl Inner {
         if flights.get(location).is_some_and(|flight| flight.fetch.sequence == fetch.sequence) {
             flights.remove(location);
         }
-        let earlier = self.entries.get(location).filter(|stored| stored.is_current());
+        let earlier = keeps.then(|| self.entries.get(location)).flatten().filter(|stored| stored.is_current());
         let overtaken = earlier.as_ref().is_some_and(|stored| stored.sequence > fetch.sequence);
         if keeps && !overtaken {
             let stored = Stored::new(found.clone(), fetch, since, self.refresh_at(location, fetch, since));
             if let Some(earlier) = earlier {
                 stored.inherit(&earlier);
+                if stored.differs(&earlier) {
+                    self.followers.differs(location);
+                }
             }
             self.entries.insert(location.clone(), Arc::new(stored));
         } else if found.as_ref().is_err_and(|error| *error == BackendError::Denied) {
@@ -240,7 +246,7 @@ impl Inner {
         let mut departures = Departures::default();
         // A refusal for want of room is no loss: the value is still fresh.
         if self.board(permit, &Checksum::default(), Freshness::Any, &mut departures).is_ok()
-            && !departures.any.is_empty()
+            && !departures.any.permits.is_empty()
         {
             self.metrics.refreshes.inc();
             Self::depart(self, departures);
@@ -262,15 +268,14 @@ impl Inner {
 /// Takes the flights of a fetch that never ended out of the map.
 struct Grounding<'a> {
     inner: &'a Inner,
-    passengers: &'a [Passenger],
+    passengers: &'a Passengers,
 }
 
 impl Drop for Grounding<'_> {
     fn drop(&mut self) {
         let mut flights = self.inner.flights.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        for passenger in self.passengers {
-            let location = passenger.permit.location();
-            if flights.get(location).is_some_and(|flight| flight.fetch.sequence == passenger.fetch.sequence) {
+        for (location, fetch, _) in self.passengers.each() {
+            if flights.get(location).is_some_and(|flight| flight.fetch.sequence == fetch.sequence) {
                 flights.remove(location);
             }
         }

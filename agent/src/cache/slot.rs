@@ -18,24 +18,39 @@ impl SlotState {
         self.generation.load(Ordering::SeqCst)
     }
 
-    fn advance(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+    fn advance(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Moves the generation now, and again when the guard is dropped: after the write, however it ended, also where
     /// whoever waited for it is gone.
     pub(super) fn moving(self: &Arc<Self>) -> Moving {
-        self.advance();
-        Moving(Arc::clone(self))
+        Moving { began: self.advance(), state: Arc::clone(self), ended: false }
     }
 }
 
 /// A write is under way.
-pub(super) struct Moving(Arc<SlotState>);
+pub(super) struct Moving {
+    state: Arc<SlotState>,
+    began: u64,
+    ended: bool,
+}
+
+impl Moving {
+    /// The write has ended. The generation that begins with it, if no other write of the slot began or ended meanwhile:
+    /// what it has stored is then what is there.
+    pub(super) fn end(mut self) -> Option<u64> {
+        self.ended = true;
+        let generation = self.state.advance();
+        (generation == self.began + 1).then_some(generation)
+    }
+}
 
 impl Drop for Moving {
     fn drop(&mut self) {
-        self.0.advance();
+        if !self.ended {
+            self.state.advance();
+        }
     }
 }
 

@@ -18,10 +18,55 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 /// How long `status --watch` pauses.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
-pub(super) fn ready(client: &Client) -> Result<(), CliError> {
+pub(super) fn ready(client: &Client, files: bool) -> Result<(), CliError> {
     // Whatever went wrong, it is not ready for this caller: a probe knows only one way to fail.
-    let answer = client.within(READY_DEADLINE).call(Method::GET, STATUS, None);
-    answer.map(drop).map_err(|error| CliError::NotReady(Box::new(error)))
+    let not_ready = |error| CliError::NotReady(Box::new(error));
+    let answer = client.within(READY_DEADLINE).call(Method::GET, STATUS, None).map_err(not_ready)?;
+    if !files {
+        return Ok(());
+    }
+    let status: Value = answer.parse().map_err(not_ready)?;
+    let listed = status.get("files").and_then(Value::as_array).ok_or(not_ready(CliError::Unexpected))?;
+    let waits =
+        |file: &&Value| file.get("required") != Some(&false.into()) && file.get("settled") != Some(&true.into());
+    let names: Vec<String> = listed.iter().filter(waits).map(|file| told(file, "name")).collect();
+    if names.is_empty() { Ok(()) } else { Err(not_ready(CliError::FilesMissing { names: names.join(", ") })) }
+}
+
+/// A member as text for people.
+fn told(file: &Value, member: &str) -> String {
+    match file.get(member) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => printable(text),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// One line for a rendered file: what has become of it, and what is done about it.
+fn file_line(file: &Value) -> String {
+    let mut line = format!("{} {}", told(file, "name"), told(file, "state"));
+    for (before, member, after) in [
+        (" ", "path", ""),
+        (", age ", "ageSeconds", " s"),
+        (", error ", "error", ""),
+        (": ", "reason", ""),
+        (", next try in ", "nextTrySeconds", " s"),
+    ] {
+        let shown = told(file, member);
+        if !shown.is_empty() {
+            line = format!("{line}{before}{shown}{after}");
+        }
+    }
+    if let Some(action) = file.get("onChange").filter(|action| action.is_object()) {
+        line = format!("{line}; on change {} {}", told(action, "action"), told(action, "state"));
+        for (before, member, after) in [(", error ", "error", ""), (", next try in ", "nextTrySeconds", " s")] {
+            let shown = told(action, member);
+            if !shown.is_empty() {
+                line = format!("{line}{before}{shown}{after}");
+            }
+        }
+    }
+    line
 }
 
 pub(super) fn whoami(client: &Client, scope: Option<&str>, console: &mut Console) -> Result<(), CliError> {
@@ -75,6 +120,9 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
                 flatten(&name, value, rows);
             }
         }
+        Value::Array(items) if name == "files" => {
+            rows.extend(items.iter().map(|file| ("file".to_owned(), file_line(file))));
+        }
         Value::Array(items) => items.iter().for_each(|item| match item {
             Value::Object(_) | Value::Array(_) => rows.push((name.to_owned(), printable(&item.to_string()))),
             scalar => flatten(name, scalar, rows),
@@ -93,7 +141,11 @@ mod tests {
         let mut rows = Vec::new();
         let answer = serde_json::json!({
             "subject": "uid:1\u{1b}[2J", "pod": null, "rights": {"secrets_read": true},
-            "grants": [{"a": 1}], "warnings": ["one", "two"], "files": [],
+            "grants": [{"a": 1}], "warnings": ["one", "two"],
+            "files": [{
+                "name": "a", "path": "/f/a", "state": "failed", "ageSeconds": null, "error": "missing", "reason": "gone",
+                "nextTrySeconds": 2, "onChange": {"action": "http", "state": "failed", "error": "refused"},
+            }],
         });
         flatten("", &answer, &mut rows);
         rows.sort();
@@ -101,6 +153,7 @@ mod tests {
         assert_eq!(
             rows,
             [
+                ("file", "a failed /f/a, error missing: gone, next try in 2 s; on change http failed, error refused"),
                 ("grants", r#"{"a":1}"#),
                 ("rights.secrets_read", "true"),
                 ("subject", "uid:1?[2J"),

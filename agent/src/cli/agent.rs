@@ -1,7 +1,6 @@
 //! The command `agent`: hardens the process, settles the configuration, and runs until a signal.
 
 use std::fs::DirBuilder;
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -95,14 +94,10 @@ fn parse_admin(text: &str) -> Result<Option<AdminAddress>, CliError> {
     if text.is_empty() {
         return Ok(None);
     }
-    if let Some(path) = text.strip_prefix("unix:/") {
-        return Ok(Some(AdminAddress::Unix(Path::new("/").join(path))));
-    }
-    let address = text.parse::<SocketAddr>().map_err(|_| CliError::Usage {
+    AdminAddress::parse(text).map(Some).ok_or(CliError::Usage {
         what: "--admin is no address",
         advice: "write 127.0.0.1:9187, unix:/PATH, or \"\" to turn the admin listener off",
-    })?;
-    Ok(Some(AdminAddress::Tcp(address)))
+    })
 }
 
 #[cfg(test)]

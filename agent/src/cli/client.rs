@@ -22,8 +22,10 @@ const SYSTEM_SOCKET: &str = "/run/cloakroom/agent/agent.sock";
 /// From the connection attempt to the last byte. The agent gives up on a request sooner than this.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// More than any answer has: a full batch of the largest values stays below it.
-const ANSWER_BYTES: usize = 16 << 20;
+/// More than any answer has: a document can be allowed to have 64 MiB.
+const ANSWER_BYTES: usize = 65 << 20;
+
+const JSON: &str = "application/json";
 
 /// An agent to ask.
 pub(super) struct Client {
@@ -64,17 +66,58 @@ impl Client {
         runtime()?.block_on(self.ask(method, path, body))
     }
 
+    /// One call with a document of type `media`, which is answered as the same.
+    pub(super) fn send(&self, path: &str, media: &'static str, body: Bytes) -> Result<Answer, CliError> {
+        self.document(path, (media, media), body)
+    }
+
+    /// One call about a document: what is sent, and what is to come back.
+    pub(super) fn document(
+        &self,
+        path: &str,
+        (sent, wanted): (&'static str, &'static str),
+        body: Bytes,
+    ) -> Result<Answer, CliError> {
+        let exchange = async {
+            let answer = self.begin(Method::POST, path, Some((sent, body)), wanted).await?;
+            Ok(Answer(collect(answer.into_body()).await?))
+        };
+        runtime()?.block_on(self.in_time(exchange))
+    }
+
     /// One call: a success's body, or the reason why there is none.
     pub(super) async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, CliError> {
-        let exchange = async {
-            let client: HttpClient<UnixConnector, Full<Bytes>> = HttpClient::unix();
-            let uri = hyperlocal::Uri::new(&self.socket, path).into();
-            let answer = client.request(request(method, uri, body)).await.map_err(|error| self.failure(error))?;
-            let status = answer.status();
-            let id = request_id(&answer);
-            let text = collect(answer.into_body()).await?;
-            if status.is_success() { Ok(Answer(text)) } else { Err(refusal(status, id, &text)) }
-        };
+        self.in_time(async {
+            let answer = self.begin(method, path, body.map(|body| (JSON, body)), JSON).await?;
+            Ok(Answer(collect(answer.into_body()).await?))
+        })
+        .await
+    }
+
+    /// The head of a success, whose body is still to come and may be without end.
+    pub(super) async fn open(&self, path: &str, wanted: &'static str) -> Result<Incoming, CliError> {
+        let answer = self.in_time(self.begin(Method::GET, path, None, wanted)).await?;
+        Ok(answer.into_body())
+    }
+
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Bytes)>,
+        wanted: &'static str,
+    ) -> Result<Response<Incoming>, CliError> {
+        let client: HttpClient<UnixConnector, Full<Bytes>> = HttpClient::unix();
+        let uri = hyperlocal::Uri::new(&self.socket, path).into();
+        let answer = client.request(request(method, uri, body, wanted)).await.map_err(|error| self.failure(error))?;
+        let (status, id) = (answer.status(), request_id(&answer));
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(refusal(status, id, &collect(answer.into_body()).await?))
+    }
+
+    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         tokio::time::timeout(self.deadline, exchange).await.map_err(|_| CliError::NoAnswer)?
     }
 
@@ -131,17 +174,24 @@ fn known_socket(environment: &Environment) -> Result<PathBuf, CliError> {
     Err(CliError::NoSocket { tried: tried.join(" or ") })
 }
 
-fn request(method: Method, uri: http::Uri, body: Option<Bytes>) -> Request<Full<Bytes>> {
-    let has_body = body.is_some();
+fn request(
+    method: Method,
+    uri: http::Uri,
+    body: Option<(&'static str, Bytes)>,
+    wanted: &'static str,
+) -> Request<Full<Bytes>> {
+    let (sent, body) = body.unzip();
     let mut request = Request::new(Full::new(body.unwrap_or_default()));
     *request.method_mut() = method;
     // The URI's authority is the socket's path in hexadecimal digits, which is nobody's Host.
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
     headers.insert(header::HOST, HeaderValue::from_static("localhost"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, application/problem+json"));
-    if has_body {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for accepted in [wanted, "application/problem+json"] {
+        headers.append(header::ACCEPT, HeaderValue::from_static(accepted));
+    }
+    if let Some(sent) = sent {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sent));
     }
     request
 }

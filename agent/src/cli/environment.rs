@@ -1,22 +1,27 @@
 //! The environment as an argument: captured once by `main`, asked by name everywhere else.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use crate::kubernetes::Address;
 
-/// The variables that the process was started with. An empty one counts as not set.
-pub struct Environment(HashMap<OsString, OsString>);
+/// The variables that the process was started with, in their order. An empty one counts as not set.
+pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
     /// Takes the variables over.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        Self(variables.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+        Self(variables.into_iter().collect())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+        let set = |(known, value): &&(OsString, OsString)| known == name && !value.is_empty();
+        self.0.iter().rev().find(set).map(|(_, value)| value.as_os_str())
+    }
+
+    /// Every variable, also an empty one, for a program that is to have them.
+    pub(super) fn variables(&self) -> &[(OsString, OsString)] {
+        &self.0
     }
 
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {

@@ -8,33 +8,45 @@ use std::process::ExitCode;
 use http::StatusCode;
 
 use super::console::{Console, printable};
-use crate::access::file::GrantsError;
+use super::exec::ExecError;
+use crate::access::file::{GrantsError, GrantsProblems};
 use crate::config::Problems;
+use crate::diagnosis::Verdict;
 use crate::kubernetes::CallError;
 
 /// How a command ended. The numbers are part of the operating surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// It did what it was asked.
-    Done = 0,
+    Done,
     /// It failed, and trying again does not help.
-    Failed = 1,
+    Failed,
     /// It was typed wrong.
-    Usage = 2,
+    Usage,
     /// The identity or the right is missing.
-    Denied = 3,
+    Denied,
     /// There is no such secret or scope.
-    NotFound = 4,
+    NotFound,
     /// The agent, its backend or its permissions cannot be asked now.
-    Unavailable = 5,
+    Unavailable,
     /// The configuration has mistakes.
-    Configuration = 64,
+    Configuration,
+    /// It is the exit status of the command that it ran.
+    Command(u8),
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Denied => 3,
+            Exit::NotFound => 4,
+            Exit::Unavailable => 5,
+            Exit::Configuration => 64,
+            Exit::Command(status) => status,
+        })
     }
 }
 
@@ -69,12 +81,24 @@ pub(super) enum CliError {
     Refused(Refusal),
     #[error("not ready")]
     NotReady(#[source] Box<CliError>),
+    #[error("no file yet for {names}")]
+    FilesMissing { names: String },
+    #[error("{lines}")]
+    NotRendered { lines: String },
     #[error("{0}")]
     Configuration(Problems),
+    #[error("{sentences}")]
+    Check { verdict: Verdict, sentences: String },
     #[error("{what}")]
     ConfigurationSource { what: String, advice: &'static str },
     #[error("cannot use this configuration")]
     ConfigurationUnreadable(#[source] Box<CliError>),
+    #[error("{what} is no JSON: line {line}, column {column}")]
+    NoJson { what: String, line: usize, column: usize },
+    #[error("the agent has ended the stream")]
+    StreamEnded,
+    #[error("the grants file is not valid:\n{0}")]
+    Grants(GrantsProblems),
     #[error("cannot use the directory {}", directory.display())]
     StateDirectory { directory: PathBuf, source: io::Error },
     #[error("cannot start the agent")]
@@ -93,6 +117,10 @@ pub(super) enum CliError {
     MayNot { verb: String, resource: String, name: String, namespace: String },
     #[error("cannot write the output")]
     Output(#[from] io::Error),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error("cannot install into {}", directory.display())]
+    Install { directory: PathBuf, source: io::Error },
 }
 
 /// An answer of the agent that is no success.
@@ -159,9 +187,6 @@ impl CliError {
         match self {
             Self::Arguments(error) if !error.use_stderr() => Exit::Done,
             Self::Arguments(_) | Self::NotInThisVersion { .. } | Self::Usage { .. } => Exit::Usage,
-            Self::NoSocket { .. } | Self::Connect { .. } | Self::Broken(_) | Self::NoAnswer | Self::NotReady(_) => {
-                Exit::Unavailable
-            }
             Self::Refused(refusal) => match refusal.status.as_u16() {
                 401 | 403 => Exit::Denied,
                 404 => Exit::NotFound,
@@ -169,34 +194,57 @@ impl CliError {
                 _ => Exit::Failed,
             },
             Self::MayNot { .. } | Self::MayNotAsk | Self::Cluster(CallError::NotAuthenticated) => Exit::Denied,
-            Self::Cluster(_) | Self::Kubectl { .. } => Exit::Unavailable,
-            Self::Configuration(_) | Self::ConfigurationSource { .. } | Self::ConfigurationUnreadable(_) => {
-                Exit::Configuration
-            }
+            Self::NoSocket { .. }
+            | Self::Connect { .. }
+            | Self::Broken(_)
+            | Self::NoAnswer
+            | Self::FilesMissing { .. }
+            | Self::NotReady(_)
+            | Self::StreamEnded
+            | Self::Cluster(_)
+            | Self::Kubectl { .. } => Exit::Unavailable,
+            Self::Check { verdict, .. } => match verdict {
+                Verdict::Denied => Exit::Denied,
+                Verdict::Unavailable => Exit::Unavailable,
+                Verdict::Fine | Verdict::Note | Verdict::Wrong => Exit::Failed,
+            },
+            Self::Configuration(_)
+            | Self::ConfigurationSource { .. }
+            | Self::ConfigurationUnreadable(_)
+            | Self::Grants(_) => Exit::Configuration,
+            Self::Exec(error) => error.exit(),
             Self::Start(error) if error.chain().any(is_configuration) => Exit::Configuration,
             Self::Read { .. }
+            | Self::NoJson { .. }
             | Self::NoKubectl(_)
             | Self::NotText { .. }
+            | Self::NotRendered { .. }
             | Self::TooLarge { .. }
             | Self::Oversized
             | Self::Unexpected
             | Self::StateDirectory { .. }
             | Self::Start(_)
             | Self::Runtime(_)
+            | Self::Install { .. }
             | Self::Output(_) => Exit::Failed,
         }
     }
 
     /// What to do next; nothing where the error says it already.
-    fn advice(&self) -> Option<&'static str> {
+    pub(super) fn advice(&self) -> Option<&'static str> {
         match self {
+            Self::Exec(error) => error.advice(),
+            Self::Install { .. } => Some("give a directory that is there and can be written to"),
             Self::NotInThisVersion { .. } => Some("`cloakroom --help` lists the commands that are there"),
             Self::Usage { advice, .. } | Self::ConfigurationSource { advice, .. } => Some(advice),
             Self::Read { .. } | Self::ConfigurationUnreadable(_) => Some("check the path and its permissions"),
+            Self::NoJson { .. } => Some("say what it is with --content-type"),
+            Self::StreamEnded => Some("try again; `cloakroom whoami` says whether the right is still there"),
             Self::NotText { .. } => Some("values are text; encode the bytes, for example as base64"),
             Self::NotReady(cause) => cause.advice(),
+            Self::FilesMissing { .. } => Some("`cloakroom status` says why"),
             Self::StateDirectory { .. } => Some("give another one with --state-dir"),
-            Self::TooLarge { .. } => Some("store less in one secret"),
+            Self::TooLarge { .. } => Some("send less at once"),
             Self::NoSocket { .. } => Some("start the agent with `cloakroom agent`, or say where it is with --socket"),
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as a user that may use the socket, or say where another is with --socket")
@@ -221,7 +269,14 @@ impl CliError {
             Self::MayNotAsk => Some("it takes `create` on subjectaccessreviews, as in system:auth-delegator"),
             Self::NoKubectl(_) => Some("install it, or run this in a pod that has an agent"),
             Self::Kubectl { .. } | Self::Cluster(_) => Some("check with `kubectl version` that it can be reached"),
-            Self::Arguments(_) | Self::Configuration(_) | Self::Start(_) | Self::Runtime(_) | Self::Output(_) => None,
+            Self::Arguments(_)
+            | Self::NotRendered { .. }
+            | Self::Check { .. }
+            | Self::Configuration(_)
+            | Self::Grants(_)
+            | Self::Start(_)
+            | Self::Runtime(_)
+            | Self::Output(_) => None,
         }
     }
 }

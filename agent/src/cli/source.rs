@@ -59,7 +59,12 @@ pub(super) fn append(text: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
 pub(super) fn json(body: &impl serde::Serialize, values: usize) -> Result<Bytes, CliError> {
     let mut text = Zeroizing::new(Vec::with_capacity(values * 6 + 4096));
     serde_json::to_writer(&mut *text, body).map_err(|error| CliError::Output(error.into()))?;
-    Ok(Bytes::from_owner(Wiped(text)))
+    Ok(wiped(text))
+}
+
+/// Bytes to send, which are wiped when the last user of them is done.
+pub(super) fn wiped(bytes: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(Wiped(bytes))
 }
 
 struct Wiped(Zeroizing<Vec<u8>>);

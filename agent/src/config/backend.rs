@@ -5,42 +5,61 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::reader::Reader;
-use super::{BackendConfig, EmbeddedConfig, KubernetesConfig};
+use super::{BackendConfig, EmbeddedConfig, IdentityConfig, KubernetesConfig, conjur};
 
-const LATER: [(&str, &str); 2] = [
-    ("conjur", "conjur is not part of this version; use kubernetes or embedded"),
-    ("gateway", "gateway is not part of this version; use kubernetes or embedded"),
-];
+const GATEWAY: &str = "gateway is not part of this version; use conjur, kubernetes or embedded";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Embedded,
     Kubernetes,
+    Conjur,
 }
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<BackendConfig> {
-    let schema = json!({"enum": ["embedded", "kubernetes"], "description": "Where values live."});
+/// The backend, and whether it was to be Conjur, which other keys depend on even where this one has mistakes.
+pub(super) fn read(reader: &mut Reader<'_>, identity: Option<&IdentityConfig>) -> (Option<BackendConfig>, bool) {
+    let kind = kind(reader);
+    (of_kind(reader, kind, identity), kind == Some(Kind::Conjur))
+}
+
+fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
+    let schema = json!({"enum": ["embedded", "kubernetes", "conjur"], "description": "Where values live."});
     let kind = match reader.value("backend.kind", schema).map(Value::as_str) {
         None => None,
         Some(Some("embedded")) => Some(Kind::Embedded),
         Some(Some("kubernetes")) => Some(Kind::Kubernetes),
+        Some(Some("conjur")) => Some(Kind::Conjur),
         Some(name) => {
-            let later = LATER.iter().find(|(later, _)| name == Some(*later));
-            reader.problem("backend.kind", later.map_or("must be embedded or kubernetes", |(_, what)| what));
+            let what = if name == Some("gateway") { GATEWAY } else { "must be embedded, kubernetes or conjur" };
+            reader.problem("backend.kind", what);
             None
         }
     };
-    let kind = reader.required("backend.kind", kind, "is missing; write kubernetes or embedded");
-    for (path, (_, what)) in ["backend.conjur", "backend.gateway"].into_iter().zip(LATER) {
-        if reader.value(path, json!(false)).is_some() {
-            reader.problem(path, what);
-        }
+    let kind = reader.required("backend.kind", kind, "is missing; write kubernetes, conjur or embedded");
+    if reader.value("backend.gateway", json!(false)).is_some() {
+        reader.problem("backend.gateway", GATEWAY);
     }
+    kind
+}
+
+fn of_kind(reader: &mut Reader<'_>, kind: Option<Kind>, identity: Option<&IdentityConfig>) -> Option<BackendConfig> {
     let embedded = embedded(reader, kind == Some(Kind::Embedded));
     let kubernetes = kubernetes(reader, kind == Some(Kind::Kubernetes));
+    let conjur = conjur::read(reader);
+    match kind {
+        Some(Kind::Conjur) => {
+            let conjur = conjur.check(reader, identity)?;
+            return Some(BackendConfig::Conjur(Box::new(conjur)));
+        }
+        _ if conjur.is_given() => {
+            reader.problem("backend.conjur", "stands without `kind: conjur`; add it, or take the key away");
+        }
+        _ => {}
+    }
     match kind? {
         Kind::Embedded => embedded.map(BackendConfig::Embedded),
         Kind::Kubernetes => kubernetes.map(BackendConfig::Kubernetes),
+        Kind::Conjur => None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! Every key of the configuration but those of `secrets` and `limits`, in the order of the documents.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,16 +7,16 @@ use serde_json::{Value, json};
 
 use super::reader::Reader;
 use super::{
-    AuditConfig, AuditSink, CacheConfig, Config, IdentityKind, Listen, LogConfig, LogFormat, access, backend, limits,
-    secrets,
+    AuditConfig, AuditSink, CacheConfig, ChecksumScheme, Config, IdentityKind, Listen, LogConfig, LogFormat, access,
+    backend, limits, render, secrets,
 };
 use crate::admin::AdminAddress;
 
 /// Reads everything; nothing where something that is needed is missing or wrong, and then there is a problem.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let listen = listen(reader);
-    let backend = backend::read(reader);
     let identity = access::identity(reader);
+    let (backend, is_conjur) = backend::read(reader, identity.as_ref());
     let by_uid = identity.as_ref().is_some_and(|identity| identity.kind == IdentityKind::Uid);
     if by_uid && listen.as_ref().is_some_and(|listen| listen.allow_uids.is_empty()) {
         reader.problem("listen.allowUids", "lists the uids that may connect, at least one: [1000]");
@@ -25,8 +24,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let permissions = access::permissions(reader, identity.as_ref());
     let cache = cache(reader);
     let secrets = secrets::read(reader);
+    if secrets.checksum == ChecksumScheme::Keyed && is_conjur {
+        reader.problem(
+            "secrets.checksum",
+            "keyed needs a key that only readers can see, and Conjur has none; write auto",
+        );
+    }
     let audit = audit(reader);
-    files(reader);
+    let files = render::read(reader, identity.as_ref().map(|identity| identity.kind));
     let limits = limits::read(reader);
     let log = log(reader);
     Some(Config {
@@ -37,6 +42,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Config> {
         cache,
         secrets,
         audit: audit?,
+        render: files,
         limits,
         log,
         dev: false,
@@ -111,12 +117,7 @@ fn admin(reader: &mut Reader<'_>) -> Option<AdminAddress> {
     match text {
         Some("") => None,
         Some(text) => {
-            let address = match text.strip_prefix("unix:") {
-                Some(path) => {
-                    Some(path).filter(|path| path.starts_with('/')).map(|path| AdminAddress::Unix(path.into()))
-                }
-                None => text.parse::<SocketAddr>().ok().map(AdminAddress::Tcp),
-            };
+            let address = AdminAddress::parse(text);
             if address.is_none() {
                 reader.problem(PATH, "must be an address and port such as 127.0.0.1:9187, unix:/PATH, or \"\"");
             }
@@ -187,18 +188,6 @@ fn audit(reader: &mut Reader<'_>) -> Option<AuditConfig> {
         }
     };
     Some(AuditConfig { sink, hmac_key_file, timeout })
-}
-
-fn files(reader: &mut Reader<'_>) {
-    for path in ["render", "renderSets"] {
-        let schema =
-            json!({"type": "array", "maxItems": 0, "description": "Rendered files are not part of this version."});
-        let given =
-            reader.value(path, schema).is_some_and(|value| value.as_array().is_none_or(|list| !list.is_empty()));
-        if given {
-            reader.problem(path, "rendered files are not part of this version; take the key away");
-        }
-    }
 }
 
 fn log(reader: &mut Reader<'_>) -> LogConfig {

@@ -23,8 +23,12 @@ pub struct Limits {
     pub slot_bytes: u64,
     /// Ids in one batch.
     pub batch_ids: u64,
+    /// Bytes of the answer to a document.
+    pub document_bytes: u64,
     /// Connections.
     pub connections: u64,
+    /// Event streams among them.
+    pub event_streams: u64,
     /// Bytes of requests and answers under way.
     pub in_flight_bytes: u64,
     /// Time for a request.
@@ -66,7 +70,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Limits {
         value_bytes: reader.bytes("limits.valueBytes", 64 * KIB, (1, MIB), "Bytes of a value."),
         slot_bytes: reader.bytes("limits.slotBytes", 768 * KIB, (KIB, MIB), "Bytes of one stored slot."),
         batch_ids: reader.count("limits.batchIds", 100, (1, 1000), "Ids in one batch."),
+        document_bytes: reader.bytes(
+            "limits.documentBytes",
+            8 * MIB,
+            (KIB, 64 * MIB),
+            "Bytes of the answer to a document; limits.inFlightBytes is a limit to it as well.",
+        ),
         connections: reader.count("limits.connections", 64, (1, 1024), "Connections at one time."),
+        event_streams: reader.count("limits.eventStreams", 16, (1, 256), "Event streams at one time."),
         in_flight_bytes: reader.bytes(
             "limits.inFlightBytes",
             16 * MIB,

@@ -10,9 +10,10 @@ use crate::slots::{Catalogue, Generator, Initial, SlotKind, SlotSpec};
 pub(super) fn read(reader: &mut Reader<'_>) -> Secrets {
     let checksum = reader.choice(
         "secrets.checksum",
-        &[("auto", ChecksumScheme::Keyed), ("keyed", ChecksumScheme::Keyed), ("sha256", ChecksumScheme::Sha256)],
+        &[("auto", ChecksumScheme::Auto), ("keyed", ChecksumScheme::Keyed), ("sha256", ChecksumScheme::Sha256)],
         Some("auto"),
-        "How a value becomes the checksum of an id. An unkeyed one lets whoever sees an id test guesses of the value.",
+        "How a value becomes the checksum of an id: auto is sha256 on Conjur and keyed elsewhere. An unkeyed one lets \
+         whoever sees an id test guesses of the value.",
     );
     let prefix = reader.text("secrets.generated.prefix", "What generated values begin with. Default: trd_");
     let prefix = prefix.unwrap_or_else(|| "trd_".to_owned());
@@ -27,7 +28,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Secrets {
         application: slots(reader, "secrets.slots.application", defaults.application),
     };
     Secrets {
-        checksum: checksum.unwrap_or(ChecksumScheme::Keyed),
+        checksum: checksum.unwrap_or(ChecksumScheme::Auto),
         generator: Generator::new(prefix, usize::try_from(length).unwrap_or(32)),
         catalogue,
     }

@@ -37,7 +37,8 @@ impl Checksum {
     fn from_digest(digest: &[u8]) -> Self {
         const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let nibbles = digest.iter().take(6).flat_map(|byte| [byte >> 4, byte & 0xf]);
-        let text: String = nibbles.filter_map(|nibble| HEX.get(usize::from(nibble))).collect();
+        let mut text = String::with_capacity(12);
+        text.extend(nibbles.filter_map(|nibble| HEX.get(usize::from(nibble))));
         Self(text.into())
     }
 }

@@ -156,6 +156,15 @@ impl Location {
         Self { text: self.slot_text().into(), ..*self }
     }
 
+    /// One entry of this map slot.
+    #[must_use]
+    pub fn entry(&self, key: &SubKey) -> Self {
+        let mut text = self.slot_text().to_owned();
+        text.push('/');
+        text.push_str(key.as_str());
+        Self { text: text.into(), ..*self }
+    }
+
     /// The same scope, another slot.
     #[must_use]
     pub fn sibling(&self, slot: &Slot) -> Self {

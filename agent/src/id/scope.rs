@@ -98,7 +98,13 @@ impl Scope {
     }
 
     fn segment(&self, index: usize) -> Option<&str> {
-        self.text.split('/').nth(index)
+        // Not `split`: segments are looked at several times in every request.
+        let mut ends = memchr::memchr_iter(b'/', self.text.as_bytes());
+        let start = match index {
+            0 => 0,
+            _ => ends.nth(index - 1)? + 1,
+        };
+        self.text.get(start..ends.next().unwrap_or(self.text.len()))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{AccessError, Subject};
 use crate::jitter;
-use crate::kubernetes::{ApiServer, CallError, MINOR_MIN};
+use crate::kubernetes::{ApiServer, CallError, MINOR_MIN, TooOld};
 
 /// How long one question may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -19,16 +19,6 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Pauses between questions that were not answered.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// The API server is too old for what this agent relies on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the API server is Kubernetes 1.{minor}, and the oldest that is supported is 1.{MINOR_MIN}: upgrade the cluster, or use an older Cloakroom"
-)]
-pub struct TooOld {
-    /// The minor version that it says it has.
-    pub minor: u32,
-}
 
 /// Who the pod is, as far as is known.
 pub struct PodIdentity {

@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use zeroize::Zeroizing;
 
 use super::ApiServer;
-use super::transport::Connection;
 
 /// An object may be 1.5 MiB in etcd (`--max-request-bytes`); its JSON with managed fields is a little more.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -50,6 +49,12 @@ pub enum CallError {
 }
 
 impl Answer {
+    /// One that no server gave.
+    #[cfg(test)]
+    pub(crate) fn made(status: StatusCode, body: &serde_json::Value) -> Self {
+        Self { status, retry_after: None, body: Zeroizing::new(body.to_string().into_bytes()) }
+    }
+
     /// The body, read as `T`.
     ///
     /// # Errors
@@ -98,58 +103,55 @@ impl ApiServer {
     /// [`CallError`]. Every answer below 500 other than 401, 429 and a redirect is an [`Answer`].
     pub async fn call(&self, request: Request<Vec<u8>>, within: Duration) -> Result<Answer, CallError> {
         let deadline = tokio::time::Instant::now() + within;
-        let permit = tokio::time::timeout_at(deadline, self.inner.calls.acquire());
-        let Ok(Ok(_permit)) = permit.await else { return Err(CallError::Busy(RETRY_AFTER)) };
-        let (parts, body) = request.into_parts();
-        let body = Bytes::from_owner(Zeroizing::new(body));
+        let calls = &self.inner.calls;
+        let permit = match calls.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => match tokio::time::timeout_at(deadline, calls.acquire()).await {
+                Ok(Ok(permit)) => permit,
+                _ => return Err(CallError::Busy(RETRY_AFTER)),
+            },
+        };
+        // One timer for all that follows.
+        let answer = tokio::time::timeout_at(deadline, self.exchange(request)).await;
+        drop(permit);
+        answer.unwrap_or(Err(CallError::Lost))
+    }
+
+    /// Asks, and once more where the token was an old one.
+    async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Answer, CallError> {
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert(header::HOST, self.inner.transport.host());
+        let body = if body.is_empty() { Bytes::new() } else { Bytes::from_owner(Zeroizing::new(body)) };
         for last in [false, true] {
             let (authorization, token) = self.inner.credentials.authorization();
-            let mut request = Request::new(Full::new(body.clone()));
-            *request.method_mut() = parts.method.clone();
-            *request.uri_mut() = self.inner.transport.uri(path_of(&parts.uri));
-            *request.headers_mut() = parts.headers.clone();
+            let mut request = Request::from_parts(parts.clone(), Full::new(body.clone()));
             request.headers_mut().insert(header::AUTHORIZATION, authorization);
-            let connection = self.inner.transport.for_call(&self.inner.credentials);
-            let response = match tokio::time::timeout_at(deadline, send(&connection, request)).await {
-                Ok(response) => response?,
-                Err(_elapsed) => return Err(CallError::Lost),
-            };
-            if response.status() == StatusCode::UNAUTHORIZED {
-                // The kubelet may have rotated the token a moment ago.
-                if !last && self.inner.credentials.renew(token) {
-                    continue;
-                }
-                return Err(CallError::NotAuthenticated);
+            let connections = self.inner.transport.for_call(&self.inner.credentials);
+            let (response, connection) = connections.send(request).await?;
+            let refused = refuse(response.status(), retry_after(&response));
+            if refused.is_ok() && response.status() != StatusCode::UNAUTHORIZED {
+                let answer = read(response).await?;
+                connections.keep(connection);
+                return Ok(answer);
             }
-            return match tokio::time::timeout_at(deadline, read(response)).await {
-                Ok(answer) => answer,
-                Err(_elapsed) => Err(CallError::Lost),
-            };
+            connections.finish(response, connection);
+            refused?;
+            // The kubelet may have rotated the token a moment ago.
+            if last || !self.inner.credentials.renew(token) {
+                break;
+            }
         }
         Err(CallError::NotAuthenticated)
     }
 }
 
-pub(super) fn path_of(uri: &http::Uri) -> http::uri::PathAndQuery {
-    uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"))
-}
-
-pub(super) async fn send(
-    connection: &Connection,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, CallError> {
-    connection
-        .request(request)
-        .await
-        .map_err(|error| if error.is_connect() { CallError::Unreachable } else { CallError::Lost })
-}
-
 async fn read(response: Response<Incoming>) -> Result<Answer, CallError> {
     let status = response.status();
     let retry_after = retry_after(&response);
-    refuse(status, retry_after)?;
     let mut incoming = response.into_body();
-    let mut body = Zeroizing::new(Vec::new());
+    // As much as it says that it has, so that it need not be moved.
+    let expected = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
+    let mut body = Zeroizing::new(Vec::with_capacity(expected));
     while let Some(frame) = incoming.frame().await {
         let Ok(mut data) = frame.map_err(|_| CallError::Lost)?.into_data() else { continue };
         let needed = body.len() + data.remaining();

@@ -15,11 +15,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use jiff::Timestamp;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Moment};
+use crate::trust;
 
 /// How old what was read may be.
 const FRESH: Duration = Duration::from_secs(10);
@@ -196,10 +195,5 @@ fn expiry(token: &[u8]) -> Option<Timestamp> {
 }
 
 fn parse_bundle(path: &Path, bytes: &[u8]) -> Result<RootCertStore, CredentialsError> {
-    let broken = || CredentialsError::Bundle { path: path.to_owned() };
-    let certificates: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|_| broken())?;
-    let mut store = RootCertStore::empty();
-    let (added, _) = store.add_parsable_certificates(certificates);
-    if added == 0 { Err(broken()) } else { Ok(store) }
+    trust::bundle(bytes).ok_or_else(|| CredentialsError::Bundle { path: path.to_owned() })
 }

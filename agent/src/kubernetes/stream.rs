@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use zeroize::Zeroizing;
 
-use super::call::{path_of, refuse, retry_after, send};
-use super::transport::Place;
+use super::call::{refuse, retry_after};
+use super::transport::{Connection, Place};
 use super::{ApiServer, CallError};
 
 /// The longest line: one object of the largest size, as an event.
@@ -34,7 +34,7 @@ impl ApiServer {
     ) -> Result<Result<Lines, StatusCode>, CallError> {
         let (authorization, token) = self.inner.credentials.authorization();
         let (mut parts, body) = request.into_parts();
-        parts.uri = self.inner.transport.uri(path_of(&parts.uri));
+        self.inner.transport.address(&mut parts);
         parts.headers.insert(header::AUTHORIZATION, authorization);
         let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
         let (connection, place) = self.inner.transport.for_watch(&self.inner.credentials);
@@ -53,6 +53,13 @@ impl ApiServer {
         }
         Ok(Ok(Lines { incoming: response.into_body(), rest: Zeroizing::new(Vec::new()), _place: place }))
     }
+}
+
+async fn send(connection: &Connection, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, CallError> {
+    connection
+        .request(request)
+        .await
+        .map_err(|error| if error.is_connect() { CallError::Unreachable } else { CallError::Lost })
 }
 
 impl Lines {

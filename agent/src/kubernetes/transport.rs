@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri};
 use http_body_util::Full;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -16,6 +16,8 @@ use rustls::pki_types::{DnsName, ServerName};
 
 use super::Address;
 use super::credentials::{Credentials, CredentialsError};
+use super::pool::Pool;
+use crate::trust;
 
 /// The name that every API server's certificate carries, whatever its address.
 const SERVER_NAME: &str = "kubernetes.default.svc";
@@ -27,27 +29,26 @@ const CONNECT: Duration = Duration::from_secs(3);
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 
-/// How long a connection without a request is kept: less than the API server keeps it, so that a call does not meet
-/// one that is being closed. And how many such are kept for calls.
+/// How long a connection without a watch is kept.
 const IDLE: Duration = Duration::from_mins(1);
-const IDLE_MAX: usize = 4;
 
 /// Watches on one connection. API servers allow 100 streams on one (`--http2-max-streams-per-connection`); a watch
 /// above that would wait for another to end.
 const WATCHES_PER_CONNECTION: usize = 96;
 
-/// One connection and its replacement when it breaks.
+/// One connection for watches, and its replacement when it breaks.
 pub(super) type Connection = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// The connections of one agent.
 pub(super) struct Transport {
     authority: Authority,
+    host: HeaderValue,
     state: Mutex<State>,
 }
 
 struct State {
     ca_generation: u64,
-    calls: Connection,
+    calls: Arc<Pool>,
     to_watch: HttpsConnector<HttpConnector>,
     watches: Vec<WatchConnection>,
 }
@@ -65,21 +66,27 @@ impl Transport {
         let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
         let authority = Authority::try_from(format!("{host}:{}", address.port))
             .unwrap_or_else(|_| Authority::from_static(SERVER_NAME));
-        Ok(Self { authority, state: Mutex::new(State::new(credentials)?) })
+        // RFC 9110 §7.2: without the port that the scheme has anyway.
+        let host = if authority.port_u16() == Some(443) { authority.host() } else { authority.as_str() };
+        let host = HeaderValue::from_str(host).unwrap_or_else(|_| HeaderValue::from_static(SERVER_NAME));
+        let state = Mutex::new(State::new(credentials, &authority)?);
+        Ok(Self { authority, host, state })
     }
 
-    /// The whole address of `path`.
-    pub(super) fn uri(&self, path: PathAndQuery) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path);
-        Uri::from_parts(parts).unwrap_or_default()
+    /// Makes a request for a path one to this server.
+    pub(super) fn address(&self, request: &mut http::request::Parts) {
+        let path = std::mem::take(&mut request.uri).into_parts().path_and_query;
+        request.uri = uri(&self.authority, path);
     }
 
-    /// The connection for calls.
-    pub(super) fn for_call(&self, credentials: &Credentials) -> Connection {
-        self.current(credentials).calls.clone()
+    /// The value of `Host`. Whoever does not set it has it written anew for every call.
+    pub(super) fn host(&self) -> HeaderValue {
+        self.host.clone()
+    }
+
+    /// The connections for calls.
+    pub(super) fn for_call(&self, credentials: &Credentials) -> Arc<Pool> {
+        Arc::clone(&self.current(credentials).calls)
     }
 
     /// A connection with a place for one more watch.
@@ -100,7 +107,7 @@ impl Transport {
         // Replaced as a whole: whatever a panic left is a state that was once true.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.ca_generation != credentials.ca_generation()
-            && let Ok(new) = State::new(credentials)
+            && let Ok(new) = State::new(credentials, &self.authority)
         {
             *state = new;
         }
@@ -109,14 +116,9 @@ impl Transport {
 }
 
 impl State {
-    fn new(credentials: &Credentials) -> Result<Self, CredentialsError> {
+    fn new(credentials: &Credentials, authority: &Authority) -> Result<Self, CredentialsError> {
         let (bundle, ca_generation) = credentials.bundle();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(CredentialsError::Tls)?
-            .with_root_certificates(bundle)
-            .with_no_client_auth();
+        let tls = trust::client(bundle).map_err(CredentialsError::Tls)?;
         let name =
             DnsName::try_from_str(SERVER_NAME).map_err(|_| CredentialsError::Tls(rustls::Error::EncryptError))?;
         let name = ServerName::DnsName(name);
@@ -128,7 +130,9 @@ impl State {
         };
         Ok(Self {
             ca_generation,
-            calls: for_calls(connector().enable_http1().wrap_connector(tcp())),
+            // HTTP/1.1: a call has its connection to itself, which takes a fifth less processor time than a stream of
+            // HTTP/2, and one that hangs is closed by its own deadline.
+            calls: Arc::new(Pool::new(connector().enable_http1().wrap_connector(tcp()), uri(authority, None))),
             to_watch: connector().enable_http2().wrap_connector(tcp()),
             watches: Vec::new(),
         })
@@ -143,15 +147,12 @@ fn tcp() -> HttpConnector {
     tcp
 }
 
-/// HTTP/1.1: a call has its connection to itself, which takes a fifth less processor time than a stream of
-/// HTTP/2, and one that hangs is closed by its own deadline.
-fn for_calls(connector: HttpsConnector<HttpConnector>) -> Connection {
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(IDLE_MAX)
-        .build(connector)
+fn uri(authority: &Authority, path: Option<PathAndQuery>) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 /// HTTP/2: many watches share one connection, and a ping finds out that it is dead.

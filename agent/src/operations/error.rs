@@ -95,14 +95,16 @@ impl From<BackendError> for OperationError {
 fn backend_result(error: BackendError) -> AuditResult {
     match error {
         BackendError::Absent | BackendError::ScopeMissing => AuditResult::NotFound,
-        BackendError::ChecksumDiffers | BackendError::Contention => AuditResult::Conflict,
+        BackendError::ChecksumDiffers | BackendError::Contention | BackendError::VersionGap => AuditResult::Conflict,
         BackendError::Denied
+        | BackendError::LoadRefused
         | BackendError::InvalidValue
         | BackendError::TooLarge
         | BackendError::Rejected
         | BackendError::Immutable
         | BackendError::NamespaceMissing => AuditResult::Refused,
         BackendError::Unavailable { .. }
+        | BackendError::NotSerialised
         | BackendError::Terminating { .. }
         | BackendError::Misbehaved
         | BackendError::Unreadable => AuditResult::Unavailable,

@@ -53,7 +53,7 @@ impl Operations {
             }
         };
         let (this, context) = (Arc::clone(self), context.clone());
-        self.detached(OperationError::OutcomeUnknown, async move {
+        self.detached_within(self.load_timeout, OperationError::OutcomeUnknown, async move {
             let target = Refusal::Scope(permit.scope());
             let began = this.begin(&context, Operation::Onboard, target).await?;
             let result = this.cache.onboard(&permit, request).await;
@@ -68,7 +68,7 @@ impl Operations {
     /// [`OperationError`].
     pub async fn offboard(self: &Arc<Self>, context: &Context, permit: OnboardPermit) -> Result<(), OperationError> {
         let (this, context) = (Arc::clone(self), context.clone());
-        self.detached(OperationError::OutcomeUnknown, async move {
+        self.detached_within(self.load_timeout, OperationError::OutcomeUnknown, async move {
             let target = Refusal::Scope(permit.scope());
             let began = this.begin(&context, Operation::Offboard, target).await?;
             let result = this.cache.offboard(&permit).await;

@@ -19,6 +19,17 @@ impl Operations {
     /// # Errors
     /// [`OperationError`].
     pub async fn get(self: &Arc<Self>, context: &Context, id: SecretId, strict: bool) -> ReadResult {
+        self.read(context, Operation::Get, id, strict).await
+    }
+
+    /// Reads one secret for `operation`, which the record names.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        context: &Context,
+        operation: Operation,
+        id: SecretId,
+        strict: bool,
+    ) -> ReadResult {
         let (location, asked) = id.into_parts();
         if self.catalogue.is_sub_key_of_scalar(&location) {
             return Err(OperationError::SubKeyOfScalar);
@@ -27,32 +38,37 @@ impl Operations {
             Ok(permit) => permit,
             Err(refused) => {
                 let target = Refusal::Secrets(&[&refused.target]);
-                return Err(Box::pin(self.record_refusal(context, Operation::Get, target, refused.error)).await);
+                return Err(Box::pin(self.record_refusal(context, operation, target, refused.error)).await);
             }
         };
         if let Some(found) = self.cache.peek(&permit, &asked) {
             let result = settle(found, &asked, strict);
             let secrets = [permit.location()];
-            self.record_read(context, Operation::Get, Phase::Served, &secrets, &result, None).await?;
+            self.record_read(context, operation, Phase::Served, &secrets, &result, None).await?;
             return result;
         }
         let (this, context) = (Arc::clone(self), context.clone());
-        // Boxed, so that the state of a miss does not ride in the future of every cached read.
-        Box::pin(
-            self.detached(OperationError::Deadline, async move { this.fetch(context, permit, asked, strict).await }),
-        )
-        .await
+        let work = async move { this.fetch(context, operation, permit, asked, strict).await };
+        // Boxed, so that the timer of a miss does not ride in the future of every cached read.
+        Box::pin(self.detached(OperationError::Deadline, work)).await
     }
 
-    async fn fetch(&self, context: Context, permit: ReadPermit, asked: Checksum, strict: bool) -> ReadResult {
+    async fn fetch(
+        &self,
+        context: Context,
+        operation: Operation,
+        permit: ReadPermit,
+        asked: Checksum,
+        strict: bool,
+    ) -> ReadResult {
         let secrets = [&permit.location().clone()];
         let target = Refusal::Secrets(&secrets);
-        self.take(&context, Operation::Get, target, 1).await?;
-        let attempt = Record { phase: Phase::Attempt, ..target.record(&context, Operation::Get) };
+        self.take(&context, operation, target, 1).await?;
+        let attempt = Record { phase: Phase::Attempt, ..target.record(&context, operation) };
         self.record(attempt, OperationError::AuditUnavailable).await?;
         let began = Instant::now();
         let result = settle(self.cache.get(permit, asked.clone()).await, &asked, strict);
-        self.record_read(&context, Operation::Get, Phase::Outcome, &secrets, &result, Some(began)).await?;
+        self.record_read(&context, operation, Phase::Outcome, &secrets, &result, Some(began)).await?;
         result
     }
 
@@ -66,6 +82,34 @@ impl Operations {
         context: &Context,
         ids: Vec<SecretId>,
     ) -> Result<Vec<Served>, OperationError> {
+        self.read_many(context, Operation::Batch, ids).await
+    }
+
+    /// The values of the different ids in a document, as [`Operations::get_many`]. One that names none reads nothing, and
+    /// is on record all the same.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn resolve(
+        self: &Arc<Self>,
+        context: &Context,
+        ids: Vec<SecretId>,
+    ) -> Result<Vec<Served>, OperationError> {
+        if ids.is_empty() {
+            self.record_without_effect(context, Operation::Resolve, &[]).await?;
+        }
+        self.read_many(context, Operation::Resolve, ids).await
+    }
+
+    async fn read_many(
+        self: &Arc<Self>,
+        context: &Context,
+        operation: Operation,
+        ids: Vec<SecretId>,
+    ) -> Result<Vec<Served>, OperationError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         if ids.iter().any(|id| self.catalogue.is_sub_key_of_scalar(id.location())) {
             return Err(OperationError::SubKeyOfScalar);
         }
@@ -78,35 +122,36 @@ impl Operations {
                 Ok(permit) => wanted.push((permit, asked)),
                 Err(refused) => {
                     let target = Refusal::Secrets(&secrets);
-                    return Err(self.record_refusal(context, Operation::Batch, target, refused.error).await);
+                    return Err(self.record_refusal(context, operation, target, refused.error).await);
                 }
             }
         }
         let known: Option<Vec<_>> = wanted.iter().map(|(permit, asked)| self.cache.peek(permit, asked)).collect();
         if let Some(known) = known {
             let result = gather(known);
-            self.record_batch(context, Phase::Served, &secrets, &result, None).await?;
+            self.record_batch(context, operation, Phase::Served, &secrets, &result, None).await?;
             return result;
         }
         let (this, context) = (Arc::clone(self), context.clone());
-        self.detached(OperationError::Deadline, async move { this.fetch_many(context, wanted).await }).await
+        self.detached(OperationError::Deadline, async move { this.fetch_many(context, operation, wanted).await }).await
     }
 
     async fn fetch_many(
         &self,
         context: Context,
+        operation: Operation,
         wanted: Vec<(ReadPermit, Checksum)>,
     ) -> Result<Vec<Served>, OperationError> {
         let locations: Vec<Location> = wanted.iter().map(|(permit, _)| permit.location().clone()).collect();
         let secrets: Vec<&Location> = locations.iter().collect();
         let target = Refusal::Secrets(&secrets);
         // One batch is one call to the backend, which is what the bucket protects.
-        self.take(&context, Operation::Batch, target, 1).await?;
-        let attempt = Record { phase: Phase::Attempt, ..target.record(&context, Operation::Batch) };
+        self.take(&context, operation, target, 1).await?;
+        let attempt = Record { phase: Phase::Attempt, ..target.record(&context, operation) };
         self.record(attempt, OperationError::AuditUnavailable).await?;
         let began = Instant::now();
         let result = gather(self.cache.get_many(wanted).await);
-        self.record_batch(&context, Phase::Outcome, &secrets, &result, Some(began)).await?;
+        self.record_batch(&context, operation, Phase::Outcome, &secrets, &result, Some(began)).await?;
         result
     }
 
@@ -134,6 +179,7 @@ impl Operations {
     async fn record_batch(
         &self,
         context: &Context,
+        operation: Operation,
         phase: Phase,
         secrets: &[&Location],
         result: &Result<Vec<Served>, OperationError>,
@@ -145,14 +191,14 @@ impl Operations {
             result: Some(result.as_ref().map_or_else(|error| error.audit_result(), |_| AuditResult::Ok)),
             source: slowest,
             duration: began.map(|began| began.elapsed()),
-            ..Refusal::Secrets(secrets).record(context, Operation::Batch)
+            ..Refusal::Secrets(secrets).record(context, operation)
         };
         self.record(record, OperationError::AuditUnavailable).await
     }
 }
 
 /// Applies the caller's checksum to what was found.
-fn settle(found: Result<Served, BackendError>, asked: &Checksum, strict: bool) -> ReadResult {
+pub(super) fn settle(found: Result<Served, BackendError>, asked: &Checksum, strict: bool) -> ReadResult {
     let served = found?;
     if strict && !asked.is_empty() && served.entry.checksum() != asked {
         return Err(OperationError::ChecksumDiffers);

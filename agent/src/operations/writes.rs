@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Context, OperationError, Operations, Refusal};
 use crate::access::WritePermit;
 use crate::audit::{AuditDecision, AuditFingerprint, AuditResult, Operation, Phase, Reason, Record};
-use crate::backend::{BackendError, Guard, Put, Written};
+use crate::backend::{BackendError, Entries, Guard, Put, Written};
 use crate::id::{Checksum, Location, SecretId, Slot};
 use crate::secret::SecretValue;
 use crate::slots::{MapSlot, SlotKind};
@@ -68,6 +68,18 @@ impl Operations {
         Ok(permit)
     }
 
+    /// The permit to write entries of the map slot at `location`.
+    ///
+    /// # Errors
+    /// [`OperationError`]; nothing was read or changed.
+    pub async fn permit_entries(&self, context: &Context, location: Location) -> Result<WritePermit, OperationError> {
+        let spec = self.catalogue.slot(location.scope_kind(), location.slot());
+        if spec.is_ok_and(|spec| spec.kind == SlotKind::Scalar) {
+            return Err(OperationError::SubKeyOfScalar);
+        }
+        self.permit_write(context, Operation::Obfuscate, location).await
+    }
+
     /// Stores a value; answers with the id of what is stored now.
     ///
     /// # Errors
@@ -118,6 +130,46 @@ impl Operations {
         })
     }
 
+    /// Stores strings of a document as entries of the map slot that `permit` is for: all of them in one write, or none.
+    /// Answers with their ids in the same order. Where there are none, nothing is written.
+    ///
+    /// # Errors
+    /// [`OperationError`].
+    pub async fn obfuscate(
+        self: &Arc<Self>,
+        context: &Context,
+        permit: WritePermit,
+        entries: Entries,
+    ) -> Result<Vec<SecretId>, OperationError> {
+        entries.iter().try_for_each(|(_, value)| self.check_entry(value))?;
+        if entries.is_empty() {
+            self.record_without_effect(context, Operation::Obfuscate, &[permit.location()]).await?;
+            return Ok(Vec::new());
+        }
+        let (this, context) = (Arc::clone(self), context.clone());
+        self.detached(OperationError::OutcomeUnknown, async move {
+            let places: Vec<Location> = entries.iter().map(|(key, _)| permit.location().entry(key)).collect();
+            let secrets: Vec<&Location> = places.iter().collect();
+            let target = Refusal::Secrets(&secrets);
+            let began = this.begin(&context, Operation::Obfuscate, target).await?;
+            let result = this.cache.put_entries(&permit, entries).await;
+            let checksums = this.end(&context, Operation::Obfuscate, target, began, None, result).await?;
+            Ok(places.into_iter().zip(checksums).map(|(place, checksum)| SecretId::new(place, checksum)).collect())
+        })
+        .await
+    }
+
+    /// Whether `value` may be an entry of a map slot.
+    ///
+    /// # Errors
+    /// [`OperationError::BlankValue`] or [`OperationError::ValueTooLarge`].
+    pub fn check_entry(&self, value: &SecretValue) -> Result<(), OperationError> {
+        if value.is_blank() {
+            return Err(OperationError::BlankValue);
+        }
+        if value.len() > self.value_bytes { Err(OperationError::ValueTooLarge) } else { Ok(()) }
+    }
+
     /// Deletes a secret.
     ///
     /// # Errors
@@ -129,7 +181,7 @@ impl Operations {
         guard: Guard,
     ) -> Result<(), OperationError> {
         let (this, context) = (Arc::clone(self), context.clone());
-        self.detached(OperationError::OutcomeUnknown, async move {
+        self.detached_within(self.load_timeout, OperationError::OutcomeUnknown, async move {
             let secrets = [permit.location()];
             let target = Refusal::Secrets(&secrets);
             let began = this.begin(&context, Operation::Delete, target).await?;
@@ -181,6 +233,9 @@ impl Operations {
         fingerprint: Option<AuditFingerprint>,
         result: Result<T, BackendError>,
     ) -> Result<T, OperationError> {
+        if let Some(scope) = target.within() {
+            (self.written)(&scope);
+        }
         let result = result.map_err(OperationError::from);
         let record = Record {
             phase: Phase::Outcome,
@@ -194,12 +249,7 @@ impl Operations {
     }
 
     fn check_value(&self, location: &Location, value: SecretValue) -> Result<SecretValue, OperationError> {
-        if value.is_blank() {
-            return Err(OperationError::BlankValue);
-        }
-        if value.len() > self.value_bytes {
-            return Err(OperationError::ValueTooLarge);
-        }
+        self.check_entry(&value)?;
         if self.is_whole_map(location) {
             let map = MapSlot::accept(value.expose());
             let usable = map.is_ok_and(|map| !map.is_empty());

@@ -8,11 +8,15 @@ use zeroize::Zeroizing;
 
 use crate::api::ApiLimits;
 use crate::audit::{AuditSettings, SinkTarget};
+use crate::backend::conjur::ConjurBackendSettings;
 use crate::backend::deadline::DeadlineSettings;
 use crate::backend::embedded::EmbeddedSettings;
 use crate::backend::kubernetes::{KubernetesSettings, ScopeLabels};
 use crate::cache::CacheSettings;
-use crate::config::{AuditSink, ChecksumScheme, Config, EmbeddedConfig, KubernetesConfig};
+use crate::config::{
+    AuditSink, BackendConfig, ChecksumScheme, Config, ConjurConfig, EmbeddedConfig, KubernetesConfig, LeaseConfig,
+};
+use crate::conjur::ConjurSettings;
 use crate::server::ServerSettings;
 
 /// Objects that one agent watches; what is used beyond them lives out its time to live.
@@ -66,7 +70,13 @@ pub(super) fn server(config: &Config) -> ServerSettings {
 
 pub(super) fn api(config: &Config) -> ApiLimits {
     let limits = &config.limits;
-    ApiLimits { batch_ids: usize_of(limits.batch_ids), answer_bytes: usize_of(limits.in_flight_bytes) }
+    ApiLimits {
+        batch_ids: usize_of(limits.batch_ids),
+        answer_bytes: usize_of(limits.in_flight_bytes),
+        document_bytes: usize_of(limits.document_bytes),
+        event_streams: usize_of(limits.event_streams),
+        turn: limits.request_timeout,
+    }
 }
 
 pub(super) fn embedded(config: &Config, embedded: &EmbeddedConfig) -> EmbeddedSettings {
@@ -74,7 +84,7 @@ pub(super) fn embedded(config: &Config, embedded: &EmbeddedConfig) -> EmbeddedSe
         file: embedded.file.clone(),
         key_file: embedded.key_file.clone(),
         slot_bytes_max: usize_of(config.limits.slot_bytes),
-        keyed: config.secrets.checksum == ChecksumScheme::Keyed,
+        keyed: config.secrets.checksum != ChecksumScheme::Sha256,
     }
 }
 
@@ -90,7 +100,7 @@ pub(super) fn kubernetes(config: &Config, kubernetes: &KubernetesConfig) -> Kube
         finalizer: kubernetes.finalizer.clone(),
         create_namespaces: kubernetes.create_namespaces,
         slot_bytes_max: usize_of(config.limits.slot_bytes),
-        keyed: config.secrets.checksum == ChecksumScheme::Keyed,
+        keyed: config.secrets.checksum != ChecksumScheme::Sha256,
         believed: config.cache.ttl,
         watches_max: WATCHES_MAX,
         kept_bytes_max: usize_of(config.cache.max_bytes),
@@ -100,8 +110,37 @@ pub(super) fn kubernetes(config: &Config, kubernetes: &KubernetesConfig) -> Kube
     }
 }
 
+pub(super) fn conjur(config: &Config, conjur: &ConjurConfig) -> ConjurSettings {
+    ConjurSettings {
+        url: conjur.url.clone(),
+        follower_url: conjur.follower_url.clone(),
+        account: conjur.account.clone(),
+        authorities: conjur.authorities.clone(),
+        authn: conjur.authn.clone(),
+        // Less than the deadline around it, so that it ends in an answer of its own.
+        call: config.limits.backend_timeout.mul_f64(0.9),
+        load: config.limits.onboard_timeout.mul_f64(0.9),
+    }
+}
+
+pub(super) fn conjur_backend(config: &Config, conjur: &ConjurConfig) -> ConjurBackendSettings {
+    ConjurBackendSettings {
+        root: conjur.root.clone(),
+        slot_bytes_max: usize_of(config.limits.slot_bytes),
+        version_poll: conjur.version_poll,
+        in_use: config.cache.ttl,
+        call: config.limits.backend_timeout.mul_f64(0.9),
+        write: config.limits.backend_timeout.mul_f64(0.9),
+        single_writer: conjur.lease == LeaseConfig::None,
+        onboard: config.limits.onboard_timeout.mul_f64(0.9),
+    }
+}
+
 pub(super) fn deadlines(config: &Config) -> DeadlineSettings {
-    DeadlineSettings { call: config.limits.backend_timeout, onboard: config.limits.onboard_timeout }
+    let (call, onboard) = (config.limits.backend_timeout, config.limits.onboard_timeout);
+    // What Conjur holds is only taken away by loading a policy.
+    let delete = if matches!(config.backend, BackendConfig::Conjur(_)) { onboard } else { call };
+    DeadlineSettings { call, delete, onboard }
 }
 
 pub(super) fn usize_of(number: u64) -> usize {

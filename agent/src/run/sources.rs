@@ -12,16 +12,19 @@ use crate::access::file::{DevGrants, FileGrants};
 use crate::access::kubernetes::KubernetesRbac;
 use crate::access::{PermissionProvider, Subject};
 use crate::backend::Backend;
+use crate::backend::conjur::ConjurVariables;
 use crate::backend::deadline::Deadlines;
 use crate::backend::embedded::Embedded;
 use crate::backend::kubernetes::KubernetesSecrets;
 use crate::backend::observed::Observed;
 use crate::clock::Clock;
-use crate::config::{BackendConfig, Config, IdentityKind, Permissions};
+use crate::config::{BackendConfig, Config, ConjurConfig, IdentityKind, LeaseConfig, Permissions};
+use crate::conjur::Conjur;
 use crate::identity::Identity;
 use crate::identity::pod::PodIdentity;
 use crate::kubernetes::{Address, ApiServer};
-use crate::metrics::Metrics;
+use crate::lease::Leases;
+use crate::metrics::{Metrics, TokenExpiry};
 
 /// A provider, and the file behind it where there is one.
 pub(super) type Provider = (Arc<dyn PermissionProvider>, Option<Arc<FileGrants>>);
@@ -30,7 +33,11 @@ pub(super) type Provider = (Arc<dyn PermissionProvider>, Option<Arc<FileGrants>>
 pub(super) fn api_server(config: &Config, address: &Address) -> anyhow::Result<Option<ApiServer>> {
     let needed = config.identity.kind == IdentityKind::Pod
         || config.permissions == Permissions::Kubernetes
-        || matches!(config.backend, BackendConfig::Kubernetes(_));
+        || match &config.backend {
+            BackendConfig::Embedded(_) => false,
+            BackendConfig::Kubernetes(_) => true,
+            BackendConfig::Conjur(conjur) => conjur.lease != LeaseConfig::None,
+        };
     if !needed {
         return Ok(None);
     }
@@ -58,8 +65,7 @@ pub(super) fn permissions(config: &Config, api_server: Option<&ApiServer>) -> an
 pub(super) fn backend(
     config: &Config,
     api_server: Option<&ApiServer>,
-    metrics: &Metrics,
-    up: &Arc<AtomicBool>,
+    (metrics, up, tokens): (&Metrics, &Arc<AtomicBool>, &mut TokenExpiry),
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> anyhow::Result<Arc<dyn Backend>> {
@@ -77,9 +83,48 @@ pub(super) fn backend(
             stop.clone(),
         )),
         (BackendConfig::Kubernetes(_), None) => anyhow::bail!("backend kubernetes without an API server"),
+        (BackendConfig::Conjur(conjur), _) => {
+            let leases = leases(config, conjur, api_server, tasks)?;
+            let settings = super::settings::conjur_backend(config, conjur);
+            let client = Conjur::new(super::settings::conjur(config, conjur), tasks.clone())?;
+            tokens.add("conjur", {
+                let client = client.clone();
+                move || client.login_expiry()
+            });
+            let slots = (catalogue, generator);
+            Arc::new(ConjurVariables::new(client, settings, slots, leases, tasks.clone(), stop.clone()))
+        }
     };
     let observed = Observed::new(backend, metrics.clone(), Arc::clone(up));
     Ok(Arc::new(Deadlines::new(Arc::new(observed), super::settings::deadlines(config), tasks.clone())))
+}
+
+fn leases(
+    config: &Config,
+    conjur: &ConjurConfig,
+    api_server: Option<&ApiServer>,
+    tasks: &TaskTracker,
+) -> anyhow::Result<Leases> {
+    let (LeaseConfig::Kubernetes { namespace }, Some(api)) = (&conjur.lease, api_server) else {
+        return Ok(Leases::none());
+    };
+    let namespace = lease_namespace(config, namespace.as_deref())?;
+    // The name of the pod, as the kubelet gives it to every container: only for people to read.
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    Leases::kubernetes(api.clone(), namespace, &host, tasks.clone())
+        .map_err(|_| anyhow::anyhow!("the system's random source failed"))
+}
+
+/// Where the Leases are: as configured, or where the pod is.
+pub(super) fn lease_namespace(config: &Config, configured: Option<&str>) -> anyhow::Result<String> {
+    if let Some(namespace) = configured {
+        return Ok(namespace.to_owned());
+    }
+    let file = config.identity.token_dir.join("namespace");
+    let own = std::fs::read_to_string(&file).with_context(|| {
+        format!("backend.conjur.lease.namespace: not given, and cannot read the pod's own in {}", file.display())
+    })?;
+    Ok(own.trim().to_owned())
 }
 
 /// Ends with the reason why nobody can be identified here at all; otherwise never.

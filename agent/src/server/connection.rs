@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::body::RequestBody;
+use super::outgoing::AnswerBody;
 use super::refusal;
 use super::table::{BodyState, Phase, State};
 use super::wire::Wire;
@@ -70,7 +69,7 @@ async fn answer<H: Handler>(
     caller: &Arc<H::Caller>,
     state: &Arc<State>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     let mut closing = request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut response = if let Err(refusal) = refusal::check(&request, shared.settings.header_fields) {
         closing = true;
@@ -83,6 +82,8 @@ async fn answer<H: Handler>(
         });
         caught(shared.handler.handle(caller, request)).await.unwrap_or_else(|Panicked| shared.handler.panicked())
     };
+    // A drain ends a stream, and its connection with it.
+    closing |= response.body_mut().begin(state);
     if closing || state.draining() || state.body() == BodyState::Refused {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

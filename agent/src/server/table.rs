@@ -5,8 +5,11 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
-use nix::sys::socket::{Shutdown, shutdown};
+use futures_util::task::AtomicWaker;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::family::Family;
@@ -34,6 +37,8 @@ pub(super) enum Phase {
     Request,
     /// An answer waits for its reader.
     Answer,
+    /// The reader has everything that there is so far.
+    Stream,
 }
 
 /// What became of a request's body.
@@ -61,6 +66,11 @@ pub(super) struct State {
     rested: AtomicU64,
     served: AtomicBool,
     body: AtomicU8,
+    streaming: AtomicBool,
+    /// Nothing more is to be told on a stream.
+    ended: AtomicBool,
+    /// Whoever waits for the next event.
+    stream: AtomicWaker,
     draining: Arc<AtomicBool>,
     table: Arc<Inner>,
 }
@@ -84,13 +94,43 @@ impl State {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Request,
-            _ => Phase::Answer,
+            3 => Phase::Answer,
+            _ => Phase::Stream,
         }
     }
 
     /// Whether the agent is draining, so that this answer is the connection's last.
     pub(super) fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the answer is a stream that has not ended.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_streaming(&self, streaming: bool) {
+        self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    /// Whether the stream is to end; if not, `waker` is woken when it is.
+    pub(super) fn has_ended(&self, waker: &Waker) -> bool {
+        self.stream.register(waker);
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn end_stream(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.stream.wake();
+    }
+
+    /// Whether nobody is at the other end any more. hyper does not look while there is nothing to write; this writes
+    /// nothing, which a stream that is shut for writing refuses all the same (`unix(7)`).
+    fn is_deserted(&self) -> bool {
+        let descriptor = self.descriptor.lock().unwrap_or_else(PoisonError::into_inner);
+        descriptor.is_some_and(|descriptor| {
+            send(descriptor, &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) == Err(Errno::EPIPE)
+        })
     }
 
     /// How far the body of the last request was read.
@@ -263,6 +303,9 @@ impl Table {
             rested: AtomicU64::new(key),
             served: AtomicBool::new(false),
             body: AtomicU8::new(BodyState::Read as u8),
+            streaming: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            stream: AtomicWaker::new(),
             draining: Arc::clone(&self.0.draining),
             table: Arc::clone(&self.0),
         });
@@ -284,6 +327,12 @@ impl Table {
                 // The first head has its time from the connection on, so that silence is no way around it.
                 Phase::Idle | Phase::Head => (settings.header_timeout, state.began),
                 Phase::Answer => (settings.answer_timeout, since),
+                Phase::Stream => {
+                    if state.is_deserted() {
+                        state.end_stream();
+                    }
+                    continue;
+                }
                 // The body and the work have deadlines of their own, which end in an answer.
                 Phase::Request => continue,
             };
@@ -300,6 +349,9 @@ impl Table {
             if matches!(state.phase(), Phase::Idle | Phase::Head) {
                 // Reading only: what the kernel holds already is still read, and answered.
                 state.shut(Shutdown::Read);
+            }
+            if state.is_streaming() {
+                state.end_stream();
             }
         }
     }
@@ -339,9 +391,13 @@ impl fmt::Debug for Counted {
 impl Collector for Counted {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
-        for (phase, name) in
-            [(Phase::Idle, "idle"), (Phase::Head, "head"), (Phase::Request, "request"), (Phase::Answer, "answer")]
-        {
+        for (phase, name) in [
+            (Phase::Idle, "idle"),
+            (Phase::Head, "head"),
+            (Phase::Request, "request"),
+            (Phase::Answer, "answer"),
+            (Phase::Stream, "stream"),
+        ] {
             let count = self.0.0.lock().values().filter(|state| state.phase() == phase).count();
             family.get_or_create(&[("state", name)]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use http::StatusCode;
 use nix::poll::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
@@ -26,17 +27,17 @@ impl Handler for Echo {
         Some(peer)
     }
 
-    async fn handle(&self, _caller: &Arc<Peer>, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn handle(&self, _caller: &Arc<Peer>, request: Request<RequestBody>) -> Response<AnswerBody> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         assert!(request.uri().path() != "/panic", "a handler was told to panic");
         match request.uri().path() {
             "/never" => std::future::pending().await,
             // More than a socket's buffers hold.
-            "/large" => return Response::new(Full::new(Bytes::from(vec![b'x'; 8 << 20]))),
+            "/large" => return Response::new(Bytes::from(vec![b'x'; 8 << 20]).into()),
             _ => {}
         }
         match request.into_body().read().await {
-            Ok(body) => Response::new(Full::new(Bytes::from(body.len().to_string()))),
+            Ok(body) => Response::new(Bytes::from(body.len().to_string()).into()),
             Err(error) => status(match error {
                 BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                 BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -46,17 +47,17 @@ impl Handler for Echo {
         }
     }
 
-    fn refuse(&self, _refusal: Refusal) -> Response<Full<Bytes>> {
+    fn refuse(&self, _refusal: Refusal) -> Response<AnswerBody> {
         status(StatusCode::BAD_REQUEST)
     }
 
-    fn panicked(&self) -> Response<Full<Bytes>> {
+    fn panicked(&self) -> Response<AnswerBody> {
         status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
-fn status(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn status(status: StatusCode) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::default());
     *response.status_mut() = status;
     response
 }

@@ -45,7 +45,9 @@ impl Wire {
 
     /// Where the connection stands after bytes came in or went out.
     fn settle(&self) {
-        self.state.enter(if self.framing.heads() > self.answers.load(Ordering::Relaxed) {
+        self.state.enter(if self.state.is_streaming() {
+            Phase::Stream
+        } else if self.framing.heads() > self.answers.load(Ordering::Relaxed) {
             Phase::Request
         } else if self.framing.in_head() {
             Phase::Head

@@ -90,6 +90,29 @@ impl MapSlot {
         self.entries.extend(other.entries);
     }
 
+    /// What writers who may not have known of each other have made of a map. `versions` stand in their order; the first
+    /// `older` of them are over and tell what was new when, and the one after them is what there was before.
+    ///
+    /// Of several values of an entry it is the one that was new last. What somebody added stays. What somebody does not
+    /// have goes only if nobody before was without it.
+    #[must_use]
+    pub fn together(versions: &[Self], older: usize) -> Self {
+        let later = versions.get(older..).unwrap_or_default();
+        let mut entries = IndexMap::new();
+        for key in later.iter().flat_map(|version| version.entries.keys()) {
+            let state = |version: &Self| version.entries.get(key).cloned();
+            let first = |wanted: &Option<_>| versions.iter().position(|version| state(version) == *wanted);
+            let may_go = versions.iter().take(older + 1).all(|version| version.entries.contains_key(key));
+            let states = later.iter().map(state).filter(|state| may_go || state.is_some());
+            if let Some(Some(json)) = states.max_by_key(first)
+                && !entries.contains_key(key)
+            {
+                entries.insert(key.clone(), json);
+            }
+        }
+        Self { entries }
+    }
+
     /// Whether there is no entry: such a slot is neither stored nor listed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -165,13 +165,31 @@ fn an_answer_that_is_none_of_ours_is_a_failure_without_its_text() {
 #[test]
 fn ready_is_0_or_5() {
     let agent = FakeAgent::answering("200", "{}");
-    let output = agent.run(&["ready", "--files"]);
+    let output = agent.run(&["ready"]);
     assert_eq!((code(&output), printed(&output).as_str()), (0, ""));
     assert_eq!(agent.request().0, "GET /api/v1/status HTTP/1.1");
     let agent = FakeAgent::answering("403", r#"{"detail":"no"}"#);
     let output = agent.run(&["ready"]);
     assert_eq!((code(&output), printed(&output).as_str()), (5, ""));
     assert!(said(&output).starts_with("cloakroom: not ready: no (request r-1): "), "{}", said(&output));
+}
+
+#[test]
+fn ready_waits_for_required_files_where_it_is_asked_to() {
+    let settled = r#"{"name":"a","required":true,"settled":true},{"name":"b","required":false,"settled":false}"#;
+    for (files, exit) in [
+        (String::new(), 0),
+        (settled.to_owned(), 0),
+        (format!(r#"{settled},{{"name":"c","required":true,"settled":false}}"#), 5),
+        (format!(r#"{settled},{{"name":"c"}}"#), 5),
+    ] {
+        let agent = FakeAgent::answering("200", format!(r#"{{"files":[{files}]}}"#));
+        let output = agent.run(&["ready", "--files"]);
+        assert_eq!(code(&output), exit, "{files}: {}", said(&output));
+        assert_eq!(said(&output).contains("no file yet for c"), exit == 5, "{}", said(&output));
+    }
+    let agent = FakeAgent::answering("200", "{}");
+    assert_eq!(code(&agent.run(&["ready", "--files"])), 5, "an agent that says nothing of files is not ready");
 }
 
 #[test]

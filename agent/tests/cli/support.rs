@@ -87,9 +87,16 @@ impl FakeAgent {
 
     /// The request line, and the body.
     pub(crate) fn request(self) -> (String, String) {
+        let (line, _, body) = self.request_with_head();
+        (line, body)
+    }
+
+    /// The request line, the whole head in lower case, and the body.
+    pub(crate) fn request_with_head(self) -> (String, String, String) {
         let request = self.thread.join().unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
-        assert_eq!(head.to_ascii_lowercase().matches("\r\nhost: localhost").count(), 1, "{head}");
-        (head.lines().next().unwrap().to_owned(), body.to_owned())
+        let lower = format!("{}\r\n", head.to_ascii_lowercase());
+        assert_eq!(lower.matches("\r\nhost: localhost").count(), 1, "{head}");
+        (head.lines().next().unwrap().to_owned(), lower, body.to_owned())
     }
 }

@@ -12,6 +12,7 @@ locked() {
 build_programs() {
     local program
     for program in pause dns node; do "$home/build" "$program" >/dev/null; done
+    "$home/helm/build" >/dev/null
 }
 
 is_up() {

@@ -6,7 +6,8 @@ image() {
     local name="$1" file
     # The short name is what a manifest says; containerd keeps the long one.
     case "$name" in
-    */*:*) ;;
+    *.*/*:*) ;;
+    */*:*) name="docker.io/$name" ;;
     *:*) name="docker.io/library/$name" ;;
     *) die "an image needs a tag: without one, pods ask a registry for the latest" ;;
     esac
@@ -22,4 +23,6 @@ import_images() {
     image coredns:test "$(readlink "$state/bin/dns"):/coredns"
     image busybox:test "$(command -v busybox):/bin/busybox"
     image client:test "$(command -v curl)" "$(command -v busybox):/bin/busybox"
+    # What the examples of the chart name.
+    image curlimages/curl:8.16.0 "$(command -v curl)" "$(command -v busybox):/bin/busybox"
 }

@@ -85,7 +85,8 @@ make_network() {
     # Two clusters that boot at the same moment must not choose the same range.
     flock 8
     number=0
-    while ip -o -4 address show | grep -qF " $networks.$number."; do number=$((number + 1)); done
+    # Not `grep -q`: it leaves at once, and a pipe that breaks on a busy machine would count as a range that is free.
+    while ip -o -4 address show | grep -F " $networks.$number." >/dev/null; do number=$((number + 1)); done
     [ $number -lt 256 ] || die "no range of $networks.0.0/16 is free"
     echo "$number" >"$state/network"
     ip link add "$link" type veth peer name eth0 netns "$pid"

@@ -71,8 +71,9 @@ make_pki() {
     authority serving serving-1
     authority front-proxy front-proxy
     cp "$pki/serving.crt" "$pki/serving-bundle.crt"
-    openssl ecparam -name prime256v1 -genkey -noout -out "$pki/service-accounts.key"
-    openssl ec -in "$pki/service-accounts.key" -pubout -out "$pki/service-accounts.pub" 2>/dev/null
+    # RSA, as most clusters have it: Conjur verifies no other signature.
+    openssl genrsa -out "$pki/service-accounts.key" 2048 2>/dev/null
+    openssl rsa -in "$pki/service-accounts.key" -pubout -out "$pki/service-accounts.pub" 2>/dev/null
     serving_certificate apiserver serving
     certificate apiserver-inner cluster /CN=kube-apiserver serverAuth "DNS:$inner_name"
     certificate apiserver-kubelet cluster /O=system:masters/CN=kube-apiserver clientAuth

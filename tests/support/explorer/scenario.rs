@@ -19,6 +19,8 @@ pub enum Op {
     Put,
     /// Writes another entry of the same map slot.
     PutBeside,
+    /// Writes the entry and another one together.
+    PutTogether,
     /// Writes the scalar slot and keeps the old value in the other.
     Rotate,
     /// Deletes the entry.
@@ -72,10 +74,12 @@ impl Scenario {
 /// Small ones, to be enumerated, and large ones, to be sampled.
 pub fn scenarios() -> (Vec<Scenario>, Vec<Scenario>) {
     use Op::{
-        Delete, Get, GetBoth, GetDenied, GetDoubting, GetPrevious, GetWhole, Offboard, Onboard, Put, PutBeside, Rotate,
+        Delete, Get, GetBoth, GetDenied, GetDoubting, GetPrevious, GetWhole, Offboard, Onboard, Put, PutBeside,
+        PutTogether, Rotate,
     };
     let small = vec![
         Scenario::new("a read beside a write", &[&[Get], &[Put, Get]]).failing(1),
+        Scenario::new("a read beside a write of several", &[&[Get], &[PutTogether, Get]]).failing(1),
         Scenario::new("a read beside a delete", &[&[Get], &[Delete, Get]]).failing(1),
         Scenario::new("two readers of one flight, one leaves", &[&[Get], &[Get]]).leaving(1).failing(1),
         Scenario::new("a denied reader beside an allowed one", &[&[Get], &[GetDenied]]),
@@ -89,9 +93,12 @@ pub fn scenarios() -> (Vec<Scenario>, Vec<Scenario>) {
             .failing(2)
             .ticking(2)
             .leaving(1),
-        Scenario::new("scopes come and go", &[&[Get, Get], &[Onboard, Get], &[Offboard, Get], &[Put, GetWhole]])
-            .failing(1)
-            .ticking(1),
+        Scenario::new(
+            "scopes come and go",
+            &[&[Get, Get], &[Onboard, Get], &[Offboard, Get], &[PutTogether, GetWhole]],
+        )
+        .failing(1)
+        .ticking(1),
         Scenario::new(
             "doubt, refresh and writes",
             &[&[Get, GetDoubting, Get], &[GetDoubting, Get], &[Put, GetDoubting]],

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use cloakroom_agent::access::{
     Access, AccessError, Action, Decision, OnboardPermit, PermissionProvider, ReadPermit, Subject, Target, WritePermit,
 };
-use cloakroom_agent::backend::{Backend, BackendError, BackendKind, Fetched, Freshness, Guard, Put, Written};
+use cloakroom_agent::backend::{Backend, BackendError, BackendKind, Entries, Fetched, Freshness, Guard, Put, Written};
 use cloakroom_agent::cache::{Cache, CacheMetrics, CacheSettings, Served, Source};
 use cloakroom_agent::clock::Clock;
-use cloakroom_agent::id::{Checksum, Location, Scope, SecretId, Slot};
+use cloakroom_agent::id::{Checksum, Location, Scope, SecretId, Slot, SubKey};
 use cloakroom_agent::secret::SecretValue;
 use cloakroom_agent::slots::{Catalogue, OnboardRequest, OnboardedItem, Strategy};
 use tokio::sync::oneshot;
@@ -308,6 +308,11 @@ impl Backend for Held {
         Ok(Written { checksum: checksum(version), previous: None })
     }
 
+    async fn put_entries(&self, permit: &WritePermit, entries: Entries) -> Result<Vec<Checksum>, BackendError> {
+        let version = self.write(vec![permit.location().slot_text().to_owned()], true).await?;
+        Ok(entries.iter().map(|_| checksum(version)).collect())
+    }
+
     async fn delete(&self, permit: &WritePermit, _guard: Guard) -> Result<(), BackendError> {
         self.write(vec![permit.location().slot_text().to_owned()], false).await.map(drop)
     }
@@ -375,6 +380,16 @@ impl Client {
             Op::GetDenied => self.get(&[ENTRY], false, "").await,
             Op::Put => self.put(ENTRY, None).await,
             Op::PutBeside => self.put(BESIDE, None).await,
+            Op::PutTogether => {
+                let permit = self.access.write(&subject(true), location(WHOLE)).await.unwrap();
+                let entry = |id: &str| {
+                    let key = SubKey::parse(location(id).sub_key().unwrap()).unwrap();
+                    (key, SecretValue::new("new".to_owned()))
+                };
+                if self.cache.put_entries(&permit, vec![entry(ENTRY), entry(BESIDE)]).await.is_ok() {
+                    self.acknowledge();
+                }
+            }
             Op::Rotate => self.put(SCALAR, Some("rotatedClientSecret")).await,
             Op::Delete => {
                 let permit = self.access.write(&subject(true), location(ENTRY)).await.unwrap();

@@ -64,6 +64,11 @@ impl GrantTable {
         self.grants.is_empty()
     }
 
+    /// Each subject with its rights and scopes.
+    pub fn entries(&self) -> impl Iterator<Item = (&Subject, &[Right], &[ScopePattern])> {
+        self.grants.iter().map(|(subject, grant)| (subject, grant.rights.as_slice(), grant.scopes.as_slice()))
+    }
+
     /// Whether `subject` holds `right` for `target`.
     #[must_use]
     pub fn decide(&self, subject: &Subject, right: Right, target: Target<'_>) -> Decision {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, TableError};
 use zeroize::Zeroizing;
 
@@ -122,7 +123,9 @@ pub(super) fn database(path: &Path) -> Result<Database, OpenError> {
         .open(path)
         .map_err(|source| OpenError::System { step: "cannot open", path: path.to_owned(), source })?;
     let new = file.metadata().is_ok_and(|found| found.len() == 0);
-    let opened = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_file(file);
+    let mut builder = Database::builder();
+    let opened =
+        FileBackend::new(file).and_then(|file| builder.set_cache_size(PAGE_CACHE_BYTES).create_with_backend(file));
     let database = opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
         other => OpenError::Unreadable { path: path.to_owned(), source: other.into() },

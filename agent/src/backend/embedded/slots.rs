@@ -5,7 +5,7 @@ use redb::{ReadableTable as _, Table, WriteTransaction};
 use super::{SCOPES, SLOTS, Store, unavailable};
 use crate::backend::plan::{self, Plan};
 use crate::backend::{BackendError, Guard, Put, Written};
-use crate::id::{Location, Scope};
+use crate::id::{Checksum, Location, Scope, SubKey};
 use crate::secret::SecretValue;
 use crate::slots::{OnboardRequest, OnboardedItem};
 
@@ -96,6 +96,19 @@ pub(super) fn put(
     let mut checksums = plan.named.iter().map(|(place, value)| store.fingerprinter.checksum(place, value));
     let written = Written { checksum: checksums.next().ok_or(BackendError::Misbehaved)?, previous: checksums.next() };
     Ok((Change::of(store, &scope, &plan)?, written))
+}
+
+pub(super) fn put_entries(
+    store: &Store,
+    tables: &mut SlotTables<'_>,
+    location: &Location,
+    entries: &[(SubKey, SecretValue)],
+) -> Result<(Change, Vec<Checksum>), BackendError> {
+    let scope = location.scope();
+    tables.require_scope(&scope)?;
+    let plan = plan::put_entries(store.rules(), location, entries, &tables.reader(store, &scope))?;
+    let checksums = plan.named.iter().map(|(place, value)| store.fingerprinter.checksum(place, value)).collect();
+    Ok((Change::of(store, &scope, &plan)?, checksums))
 }
 
 pub(super) fn delete(

@@ -7,26 +7,21 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::names::Names;
+use super::version::Version;
 use crate::backend::BackendError;
 use crate::backend::plan::Plan;
 use crate::id::Fingerprinter;
 use crate::secret::SecretValue;
 
-/// A resource version. They are numbers that grow with each write of the store (KEP-5504, and the practice of every
-/// server before it); one that is none counts as older than all.
-pub(super) type Version = u64;
-
 /// One Secret.
 pub struct Object {
     pub(super) uid: Box<str>,
     pub(super) version: Version,
-    /// The version as it came, for the server.
-    pub(super) version_text: Box<str>,
     pub(super) terminating: bool,
     pub(super) immutable: bool,
-    pub(super) finalizers: Box<[Box<str>]>,
-    /// The names of its labels.
-    labels: Box<[Box<str>]>,
+    pub(super) finalizers: Names,
+    labels: Names,
     /// By name, in order, with the content in base64 as it came: decoded when it is asked for.
     slots: Box<[(Box<str>, SecretValue)]>,
 }
@@ -47,14 +42,13 @@ struct Metadata {
     #[serde(default)]
     uid: Box<str>,
     #[serde(default)]
-    resource_version: Box<str>,
+    resource_version: Version,
     #[serde(default)]
     deletion_timestamp: Option<serde::de::IgnoredAny>,
     #[serde(default)]
-    finalizers: Option<Box<[Box<str>]>>,
+    finalizers: Names,
     #[serde(default)]
-    #[expect(clippy::zero_sized_map_values, reason = "a map on the wire, of which only the names are read")]
-    labels: Option<BTreeMap<Box<str>, serde::de::IgnoredAny>>,
+    labels: Names,
 }
 
 impl Object {
@@ -63,7 +57,12 @@ impl Object {
     /// # Errors
     /// [`BackendError::Misbehaved`]: it is none. Nothing of the text is told.
     pub fn parse(json: &[u8]) -> Result<Self, BackendError> {
-        serde_json::from_slice::<Wire>(json).map_err(|_| BackendError::Misbehaved).map(Self::from)
+        // As one text: what is read from bytes has each of its strings looked at again.
+        std::str::from_utf8(json).map_err(|_| BackendError::Misbehaved).and_then(Self::read)
+    }
+
+    fn read(json: &str) -> Result<Self, BackendError> {
+        serde_json::from_str::<Wire>(json).map_err(|_| BackendError::Misbehaved).map(Self::from)
     }
 
     /// The slot's content. What is blank counts as absent: no backend keeps such values, and the reference writes them
@@ -107,12 +106,12 @@ impl Object {
 
     /// Whether the finalizer is on it.
     pub(super) fn holds(&self, finalizer: &str) -> bool {
-        finalizer.is_empty() || self.finalizers.iter().any(|held| **held == *finalizer)
+        finalizer.is_empty() || self.finalizers.contains(finalizer)
     }
 
     /// Whether it has a label of that name, whatever its value.
     pub(super) fn has_label(&self, name: &str) -> bool {
-        self.labels.iter().any(|label| **label == *name)
+        self.labels.contains(name)
     }
 
     /// Bytes of decoded data, as the API server counts them (`MaxSecretSize`), without the slots in `replaced`.
@@ -131,13 +130,12 @@ impl From<Wire> for Object {
     fn from(wire: Wire) -> Self {
         let slots = wire.data.unwrap_or_default();
         Self {
-            version: wire.metadata.resource_version.parse().unwrap_or_default(),
-            version_text: wire.metadata.resource_version,
+            version: wire.metadata.resource_version,
             uid: wire.metadata.uid,
             terminating: wire.metadata.deletion_timestamp.is_some(),
             immutable: wire.immutable.unwrap_or_default(),
-            finalizers: wire.metadata.finalizers.unwrap_or_default(),
-            labels: wire.metadata.labels.unwrap_or_default().into_keys().collect(),
+            finalizers: wire.metadata.finalizers,
+            labels: wire.metadata.labels,
             slots: slots.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect(),
         }
     }
@@ -150,7 +148,7 @@ pub enum Event {
     /// It is gone: this is what it was last.
     Gone(Object),
     /// Nothing has changed up to this version.
-    Bookmark(Box<str>),
+    Bookmark(Version),
     /// The version that the watch began at is not kept any more: begin anew.
     Expired,
     /// Something that a watch does not say.
@@ -176,13 +174,13 @@ impl Event {
             code: u16,
         }
         let line: Line<'_> = serde_json::from_slice(line).map_err(|_| BackendError::Misbehaved)?;
-        let object = line.object.get().as_bytes();
+        let object = line.object.get();
         Ok(match line.kind {
-            "ADDED" | "MODIFIED" => Self::Is(Object::parse(object)?),
-            "DELETED" => Self::Gone(Object::parse(object)?),
-            "BOOKMARK" => Self::Bookmark(Object::parse(object)?.version_text),
+            "ADDED" | "MODIFIED" => Self::Is(Object::read(object)?),
+            "DELETED" => Self::Gone(Object::read(object)?),
+            "BOOKMARK" => Self::Bookmark(Object::read(object)?.version),
             "ERROR" => {
-                let status: Status = serde_json::from_slice(object).map_err(|_| BackendError::Misbehaved)?;
+                let status: Status = serde_json::from_str(object).map_err(|_| BackendError::Misbehaved)?;
                 // 410: `Expired` and `Gone` (Kubernetes API concepts, "410 Gone responses").
                 if status.code == 410 { Self::Expired } else { Self::Unknown }
             }

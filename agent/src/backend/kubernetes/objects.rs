@@ -1,24 +1,50 @@
 //! The objects in use: what is known of each, from one get and one watch, and who is asking for it now.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Shared;
-use super::object::{Object, Version};
+use super::object::Object;
 use super::pace::Pace;
 use super::place::Place;
+use super::version::Version;
 use crate::backend::{Freshness, WatchHealth};
 use crate::clock::Moment;
 
 /// All objects in use.
 pub(super) struct Objects {
-    by_place: Mutex<HashMap<Place, Arc<InUse>>>,
+    by_place: Mutex<HashSet<ByPlace>>,
     watches: AtomicUsize,
     watches_max: usize,
     kept: AtomicUsize,
     kept_max: usize,
 }
+
+/// An object, found by its place, which is in memory once.
+struct ByPlace(Arc<InUse>);
+
+impl Borrow<Place> for ByPlace {
+    fn borrow(&self) -> &Place {
+        &self.0.place
+    }
+}
+
+impl Hash for ByPlace {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.place.hash(state);
+    }
+}
+
+impl PartialEq for ByPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.place == other.0.place
+    }
+}
+
+impl Eq for ByPlace {}
 
 /// One object in use.
 pub(super) struct InUse {
@@ -26,13 +52,20 @@ pub(super) struct InUse {
     state: Mutex<State>,
     /// One get at a time: who waited for it takes its answer.
     pub(super) gets: tokio::sync::Mutex<()>,
-    /// One write of this agent at a time: its own writers need not race each other.
-    pub(super) writes: tokio::sync::Mutex<()>,
-    /// How fast it writes.
-    pub(super) pace: Pace,
+    /// Made with the first write: most objects are only read.
+    writing: OnceLock<Box<Writing>>,
     /// Whether a watch confirms what is known.
     pub(super) health: Arc<WatchHealth>,
     watched: AtomicBool,
+}
+
+/// How one object is written.
+#[derive(Default)]
+pub(super) struct Writing {
+    /// One write of this agent at a time: its own writers need not race each other.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// How fast it writes.
+    pub(super) pace: Pace,
 }
 
 struct State {
@@ -46,10 +79,10 @@ struct Known {
     object: Option<Arc<Object>>,
     /// Whether `object` says what there is.
     kept: bool,
-    /// The version of what is known.
-    version: Version,
-    /// Where a watch goes on: that version, or that of a later bookmark; empty where none is known.
-    resume: Box<str>,
+    /// The order of the version of what is known.
+    version: u64,
+    /// Where a watch goes on: that version, or that of a later bookmark.
+    resume: Version,
     /// The uid of the object that is gone, of which late news may come.
     gone: Option<Box<str>>,
     /// When it was last known to be so.
@@ -81,24 +114,23 @@ impl Objects {
     /// The object at `place`, marked as used now.
     pub(super) fn at(&self, place: &Place, now: Moment) -> Arc<InUse> {
         let mut by_place = self.lock();
-        if let Some(object) = by_place.get(place) {
+        if let Some(ByPlace(object)) = by_place.get(place) {
             object.state().used = now;
             return Arc::clone(object);
         }
         if by_place.len() >= self.watches_max.max(64) {
             // What nobody watches and nobody holds is only a name.
-            by_place.retain(|_, object| object.is_watched() || Arc::strong_count(object) > 1);
+            by_place.retain(|ByPlace(object)| object.is_watched() || Arc::strong_count(object) > 1);
         }
         let object = Arc::new(InUse {
             place: place.clone(),
             state: Mutex::new(State { known: None, used: now }),
             gets: tokio::sync::Mutex::default(),
-            writes: tokio::sync::Mutex::default(),
-            pace: Pace::default(),
+            writing: OnceLock::new(),
             health: Arc::default(),
             watched: AtomicBool::new(false),
         });
-        by_place.insert(place.clone(), Arc::clone(&object));
+        by_place.insert(ByPlace(Arc::clone(&object)));
         object
     }
 
@@ -148,7 +180,7 @@ impl Objects {
         self.kept.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<InUse>>> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<ByPlace>> {
         // Inserting and removing are single steps: a panic leaves none half-done.
         self.by_place.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,6 +190,11 @@ impl InUse {
     fn state(&self) -> MutexGuard<'_, State> {
         // What is known is replaced as a whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it is written.
+    pub(super) fn writing(&self) -> &Writing {
+        self.writing.get_or_init(Box::default)
     }
 
     fn is_watched(&self) -> bool {
@@ -170,7 +207,7 @@ impl InUse {
     }
 
     /// Where a watch goes on, if anything is known.
-    pub(super) fn resume(&self) -> Option<Box<str>> {
+    pub(super) fn resume(&self) -> Option<Version> {
         self.state().known.as_ref().map(|known| known.resume.clone())
     }
 
@@ -182,7 +219,7 @@ impl InUse {
     }
 
     /// It is still so, and a watch may go on from `resume`.
-    pub(super) fn confirm(&self, now: Moment, resume: Option<Box<str>>) {
+    pub(super) fn confirm(&self, now: Moment, resume: Option<Version>) {
         if let Some(known) = &mut self.state().known {
             known.confirmed = known.confirmed.max(now);
             known.resume = resume.unwrap_or_else(|| std::mem::take(&mut known.resume));
@@ -208,17 +245,17 @@ impl InUse {
         let gone = before.as_ref().and_then(|known| known.gone.clone());
         let known = match news {
             News::Is(object) => {
-                let (version, resume, bytes) = (object.version, object.version_text.clone(), object.kept_bytes());
+                let (version, resume, bytes) = (object.version.order(), object.version.clone(), object.kept_bytes());
                 let kept = objects.take_bytes(bytes);
                 let (object, bytes) = if kept { (Some(object), bytes) } else { (None, 0) };
                 Known { object, kept, version, resume, gone, confirmed: at, bytes }
             }
             News::Gone { version, uid } => {
-                let resume = version.to_string().into();
+                let (version, resume) = (version.order(), version);
                 Known { object: None, kept: true, version, resume, gone: uid.or(gone), confirmed: at, bytes: 0 }
             }
             News::Missing => {
-                let (version, resume, uid) = before.map_or((0, Box::default(), None), |known| {
+                let (version, resume, uid) = before.map_or((0, Version::default(), None), |known| {
                     (known.version, known.resume, known.object.map(|object| object.uid.clone()))
                 });
                 Known { object: None, kept: true, version, resume, gone: uid.or(gone), confirmed: at, bytes: 0 }
@@ -267,14 +304,17 @@ impl News {
     fn compared(&self, known: &Known, at: Moment) -> Compared {
         match self {
             // Late news of an object that was deleted since, or of an earlier state.
-            Self::Is(object) if known.gone.as_ref() == Some(&object.uid) || object.version < known.version => {
+            Self::Is(object) if known.gone.as_ref() == Some(&object.uid) || object.version.order() < known.version => {
                 Compared::Older
             }
-            Self::Is(object) if object.version == known.version && known.object.is_some() => Compared::Same,
-            Self::Gone { version, .. } if *version < known.version => Compared::Older,
+            Self::Is(object) if object.version.order() == known.version && known.object.is_some() => Compared::Same,
+            Self::Gone { version, .. } if version.order() < known.version => Compared::Older,
             // It tells no version: it was true when the get began, and what was heard since is newer.
             Self::Missing if known.confirmed > at => Compared::Older,
             Self::Is(_) | Self::Gone { .. } | Self::Missing => Compared::Newer,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,15 @@ use tokio::time::Instant;
 const WINDOW_MIN: Duration = Duration::from_millis(25);
 const WINDOW_MAX: Duration = Duration::from_secs(2);
 
-/// Without a conflict for so long, nobody else is writing.
-const CALM: Duration = Duration::from_secs(2);
+/// How long after a conflict half of the way apart is enough. Not at once none at all: on a slow server an agent writes
+/// once in such a time, and would begin to look for its pace again with every write.
+const HALF: Duration = Duration::from_secs(4);
+
+/// Less than this is as good as nothing.
+const WINDOW_LEAST: Duration = Duration::from_millis(6);
 
 /// How fast this agent writes an object that others write too: the time before a first try doubles with each conflict
-/// and shrinks with each success, so that ten agents find the rate at which most first tries hold. Who has lost is let
+/// and shrinks with each success and with time, so that ten agents find the rate at which most first tries hold. Who has lost is let
 /// in sooner, the more often it has lost.
 #[derive(Default)]
 pub(super) struct Pace(Mutex<Option<(Duration, Instant)>>);
@@ -21,8 +25,9 @@ pub(super) struct Pace(Mutex<Option<(Duration, Instant)>>);
 impl Pace {
     /// How long a first try waits at most.
     pub(super) fn window(&self) -> Duration {
-        let state = *self.lock();
-        state.filter(|(_, last)| last.elapsed() < CALM).map_or(Duration::ZERO, |(window, _)| window)
+        let Some((window, last)) = *self.lock() else { return Duration::ZERO };
+        let halvings = last.elapsed().as_secs_f64() / HALF.as_secs_f64();
+        Some(window.mul_f64((-halvings).exp2())).filter(|window| *window >= WINDOW_LEAST).unwrap_or_default()
     }
 
     /// Somebody else was faster: the window from now on.
@@ -50,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn conflicts_widen_the_window_successes_narrow_it_and_calm_closes_it() {
+    async fn conflicts_widen_the_window_successes_and_time_narrow_it_and_calm_closes_it() {
         let pace = Pace::default();
         assert_eq!(pace.window(), Duration::ZERO);
         assert_eq!(pace.conflict(), WINDOW_MIN);
@@ -61,7 +66,10 @@ mod tests {
             pace.conflict();
         }
         assert_eq!(pace.window(), WINDOW_MAX);
-        tokio::time::advance(CALM).await;
+        tokio::time::advance(HALF).await;
+        assert_eq!(pace.window(), WINDOW_MAX / 2, "whoever writes seldom keeps its pace");
+        tokio::time::advance(HALF * 9).await;
         assert_eq!(pace.window(), Duration::ZERO);
+        assert_eq!(pace.conflict(), WINDOW_MIN);
     }
 }

@@ -30,12 +30,19 @@ impl Place {
 
     /// The collection that the Secret is in.
     pub(super) fn collection(&self) -> String {
-        format!("/api/v1/namespaces/{}/secrets", self.namespace())
+        self.path_to(&[])
     }
 
     /// The Secret itself.
     pub(super) fn path(&self) -> String {
-        format!("{}/{}", self.collection(), self.name())
+        self.path_to(&["/", self.name()])
+    }
+
+    /// Written in one piece: it is the first thing of every call.
+    fn path_to(&self, rest: &[&str]) -> String {
+        let namespace = self.namespace();
+        let parts = ["/api/v1/namespaces/", &namespace, "/secrets"];
+        parts.iter().chain(rest).copied().collect()
     }
 }
 

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::Shared;
 use super::object::Object;
 use super::place::Place;
+use super::version::Version;
 use crate::backend::BackendError;
 use crate::backend::plan::Plan;
 use crate::kubernetes::{Answer, CallError};
@@ -63,12 +64,12 @@ pub(super) async fn patch(
     repair: bool,
     within: Duration,
 ) -> Result<Outcome, BackendError> {
-    let mut metadata = json!({"resourceVersion": &*base.version_text, "uid": &*base.uid});
+    let mut metadata = json!({"resourceVersion": base.version.to_string(), "uid": &*base.uid});
     if repair && let Some(members) = metadata.as_object_mut() {
         let missing = shared.settings.labels(place.scope());
         members.insert("labels".to_owned(), missing.into_iter().filter(|(name, _)| !base.has_label(name)).collect());
         if !base.holds(&shared.settings.finalizer) {
-            let held = base.finalizers.iter().map(|held| &**held).chain([shared.settings.finalizer.as_str()]);
+            let held = base.finalizers.iter().chain([shared.settings.finalizer.as_str()]);
             members.insert("finalizers".to_owned(), held.collect());
         }
     }
@@ -82,9 +83,10 @@ pub(super) async fn release(
     base: &Object,
     within: Duration,
 ) -> Result<Outcome, BackendError> {
-    let others = base.finalizers.iter().filter(|held| ***held != *shared.settings.finalizer);
-    let others: Value = others.map(|held| &**held).collect();
-    let body = json!({"metadata": {"resourceVersion": &*base.version_text, "uid": &*base.uid, "finalizers": others}});
+    let others = base.finalizers.iter().filter(|held| *held != shared.settings.finalizer);
+    let others: Value = others.collect();
+    let body =
+        json!({"metadata": {"resourceVersion": base.version.to_string(), "uid": &*base.uid, "finalizers": others}});
     change(shared, place, &body, None, within).await
 }
 
@@ -139,11 +141,11 @@ pub(super) async fn delete(
     shared: &Shared,
     place: &Place,
     uid: &str,
-    version: &str,
+    version: &Version,
     within: Duration,
 ) -> Result<Outcome, BackendError> {
     let body = json!({
-        "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid, "resourceVersion": version},
+        "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid, "resourceVersion": version.to_string()},
     });
     let request = build(Request::delete(place.path()), Some("application/json"), body.to_string().into_bytes())?;
     outcome(shared.api.call(request, within).await)

@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode, header};
+use zeroize::Zeroizing;
 
 use super::object::Event;
 use super::objects::{InUse, News};
+use super::version::Version;
 use super::{Shared, requests};
 use crate::backend::BackendError;
 use crate::jitter;
 use crate::kubernetes::{CallError, Lines};
+
+/// What the next line is.
+type Line = Result<Option<Zeroizing<Vec<u8>>>, CallError>;
 
 /// How long one watch is asked to last. Short enough that a right that was taken away ends it within minutes, and
 /// different from agent to agent.
@@ -42,16 +47,12 @@ enum End {
 }
 
 /// Watches until the object is not used any more, or the agent stops.
+///
+/// This task lies in memory for every object in use. What it needs only for a moment is on the heap for that moment.
 pub(super) async fn run(shared: Arc<Shared>, object: Arc<InUse>) {
     let released = Released { shared: &shared, object: &object };
     let mut pause = PAUSE_MIN;
-    // Two times the time to live: what is asked for at all is asked for within one.
-    let idle = shared.settings.believed * 2;
-    while !shared.stop.is_cancelled() {
-        let now = shared.clock.now();
-        if now.since(object.used()) >= idle && shared.objects.forget(&object, now) {
-            break;
-        }
+    while goes_on(&shared, &object) {
         let end = tokio::select! {
             () = shared.stop.cancelled() => break,
             end = once(&shared, &object) => end,
@@ -74,16 +75,27 @@ pub(super) async fn run(shared: Arc<Shared>, object: Arc<InUse>) {
             }
             End::Broken => object.health.set(false),
         }
-        tokio::select! {
-            () = shared.stop.cancelled() => break,
-            () = async {
-                tokio::time::sleep(jitter::around(pause)).await;
-                shared.calm.wait().await;
-            } => {}
-        }
+        Box::pin(rest(&shared, pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
     drop(released);
+}
+
+/// Whether to watch again: not when the agent stops, nor what nobody uses, which is forgotten here.
+fn goes_on(shared: &Shared, object: &Arc<InUse>) -> bool {
+    // Two times the time to live: what is asked for at all is asked for within one.
+    let idle = shared.settings.believed * 2;
+    let now = shared.clock.now();
+    !shared.stop.is_cancelled() && (now.since(object.used()) < idle || !shared.objects.forget(object, now))
+}
+
+/// Waits before the next watch, and as long as the server has asked for; not when the agent stops.
+async fn rest(shared: &Shared, pause: Duration) {
+    let pause = async {
+        tokio::time::sleep(jitter::around(pause)).await;
+        shared.calm.wait().await;
+    };
+    shared.stop.run_until_cancelled(pause).await;
 }
 
 /// Gives the watch's place back however the task ends.
@@ -114,14 +126,36 @@ async fn look(shared: &Arc<Shared>, object: &Arc<InUse>) -> Result<(), BackendEr
 async fn once(shared: &Arc<Shared>, object: &Arc<InUse>) -> End {
     let version = object.resume();
     let resumed = version.is_some();
-    // On the heap while it lasts: this task lies in memory for every object in use.
-    match Box::pin(begin(shared, object, version)).await {
-        Ok(lines) => follow(shared, object, lines, resumed).await,
-        Err(end) => end,
+    let mut lines = match Box::pin(begin(shared, object, version)).await {
+        Ok(lines) => lines,
+        Err(end) => return end,
+    };
+    if resumed {
+        object.health.set(true);
+        object.confirm(shared.clock.now(), None);
+    }
+    loop {
+        let line = if object.health.is_live() {
+            lines.next().await
+        } else {
+            match Box::pin(first(shared, object, &mut lines)).await {
+                Ok(Some(line)) => line,
+                Ok(None) => continue,
+                Err(end) => return end,
+            }
+        };
+        let line = match line {
+            Ok(Some(line)) => line,
+            Ok(None) => return End::Asked,
+            Err(_) => return End::Broken,
+        };
+        if let Some(end) = heard(shared, object, &line) {
+            return end;
+        }
     }
 }
 
-async fn begin(shared: &Arc<Shared>, object: &Arc<InUse>, version: Option<Box<str>>) -> Result<Lines, End> {
+async fn begin(shared: &Arc<Shared>, object: &Arc<InUse>, version: Option<Version>) -> Result<Box<Lines>, End> {
     let place = &object.place;
     let seconds = jitter::around(LASTS).as_secs();
     let mut path = format!(
@@ -131,11 +165,11 @@ async fn begin(shared: &Arc<Shared>, object: &Arc<InUse>, version: Option<Box<st
     );
     if let Some(version) = version {
         path.push_str("&resourceVersion=");
-        path.push_str(&version);
+        path.push_str(&version.to_string());
     }
     let request = Request::get(path).header(header::ACCEPT, "application/json").body(Vec::new());
     match shared.api.lines(request.map_err(|_| End::Broken)?, BEGIN).await {
-        Ok(Ok(lines)) => Ok(lines),
+        Ok(Ok(lines)) => Ok(Box::new(lines)),
         // As a server does that has just come back, until its memory is filled.
         Err(CallError::Busy(retry_after)) => {
             shared.calm.keep(retry_after * 2);
@@ -147,48 +181,36 @@ async fn begin(shared: &Arc<Shared>, object: &Arc<InUse>, version: Option<Box<st
     }
 }
 
-async fn follow(shared: &Arc<Shared>, object: &Arc<InUse>, mut lines: Lines, resumed: bool) -> End {
-    if resumed {
+/// What is told first by a watch that began without a place; nothing where there was nothing to tell, which is known
+/// by then.
+async fn first(shared: &Arc<Shared>, object: &Arc<InUse>, lines: &mut Lines) -> Result<Option<Line>, End> {
+    // An object that exists is the first thing that is told (Kubernetes API concepts, "Semantics for watch"). One that
+    // does not exist is told by nothing.
+    let Ok(line) = tokio::time::timeout(FIRST, lines.next()).await else {
+        look(shared, object).await.map_err(|_| End::Broken)?;
         object.health.set(true);
-        object.confirm(shared.clock.now(), None);
-    }
-    loop {
-        let line = if object.health.is_live() {
-            lines.next().await
-        } else {
-            // An object that exists is the first thing that is told (Kubernetes API concepts, "Semantics for watch").
-            // One that does not exist is told by nothing.
-            match tokio::time::timeout(FIRST, lines.next()).await {
-                Ok(line) => line,
-                Err(_elapsed) => match Box::pin(look(shared, object)).await {
-                    Ok(()) => {
-                        object.health.set(true);
-                        continue;
-                    }
-                    Err(_) => return End::Broken,
-                },
-            }
-        };
-        let line = match line {
-            Ok(Some(line)) => line,
-            Ok(None) => return End::Asked,
-            Err(_) => return End::Broken,
-        };
-        let Ok(event) = Event::parse(&line) else { return End::Broken };
-        let now = shared.clock.now();
-        let news = match event {
-            Event::Is(found) => News::Is(Arc::new(found)),
-            Event::Gone(found) => News::Gone { version: found.version, uid: Some(found.uid) },
-            Event::Bookmark(version) => {
-                object.confirm(now, Some(version));
-                continue;
-            }
-            Event::Expired => return End::Expired,
-            Event::Unknown => return End::Broken,
-        };
-        if object.learn(&shared.objects, news, now) {
-            shared.tell(&object.place);
+        return Ok(None);
+    };
+    Ok(Some(line))
+}
+
+/// Takes in what a line says; why the watch ends, if it does.
+fn heard(shared: &Shared, object: &InUse, line: &[u8]) -> Option<End> {
+    let Ok(event) = Event::parse(line) else { return Some(End::Broken) };
+    let now = shared.clock.now();
+    let news = match event {
+        Event::Is(found) => News::Is(Arc::new(found)),
+        Event::Gone(found) => News::Gone { version: found.version, uid: Some(found.uid) },
+        Event::Bookmark(version) => {
+            object.confirm(now, Some(version));
+            return None;
         }
-        object.health.set(true);
+        Event::Expired => return Some(End::Expired),
+        Event::Unknown => return Some(End::Broken),
+    };
+    if object.learn(&shared.objects, news, now) {
+        shared.tell(&object.place);
     }
+    object.health.set(true);
+    None
 }

@@ -9,11 +9,13 @@ use super::object::Object;
 use super::objects::{InUse, News};
 use super::place::Place;
 use super::requests::{self, Outcome};
+use super::version::Version;
 use super::{Shared, reads};
 use crate::backend::plan::{self, Plan};
 use crate::backend::{BackendError, Freshness, Guard, Put, Written};
-use crate::id::{Location, Scope};
+use crate::id::{Checksum, Location, Scope, SubKey};
 use crate::jitter;
+use crate::secret::SecretValue;
 use crate::slots::{OnboardRequest, OnboardedItem};
 
 /// What the API server takes (`MaxSecretSize` in its sources): decoded bytes of all slots together.
@@ -51,6 +53,21 @@ pub(super) async fn put(shared: &Arc<Shared>, location: &Location, put: &Put) ->
     Ok(Written { checksum: named.next().ok_or(BackendError::Misbehaved)?, previous: named.next() })
 }
 
+pub(super) async fn put_entries(
+    shared: &Arc<Shared>,
+    location: &Location,
+    entries: &[(SubKey, SecretValue)],
+) -> Result<Vec<Checksum>, BackendError> {
+    let work = |object: Option<&Object>| {
+        let object = object.ok_or(BackendError::ScopeMissing)?;
+        plan::put_entries(shared.rules(), location, entries, &|slot| object.slot(slot))
+    };
+    let change = Change { scope: &location.scope(), onboards: false, repeatable: true, work: &work };
+    let (object, plan) = store(shared, &change).await?;
+    let fingerprinter = object.fingerprinter(shared.settings.keyed);
+    Ok(plan.named.iter().map(|(location, value)| fingerprinter.checksum(location, value)).collect())
+}
+
 pub(super) async fn delete(shared: &Arc<Shared>, location: &Location, guard: &Guard) -> Result<(), BackendError> {
     let work = |object: Option<&Object>| {
         let object = object.ok_or(BackendError::ScopeMissing)?;
@@ -83,7 +100,7 @@ struct Attempt<'a> {
     /// How often the API server has failed.
     failures: u32,
     /// The plan of which nobody knows whether it is stored, and the version that it was worked out from.
-    unsure: Option<(Plan, Box<str>)>,
+    unsure: Option<(Plan, Version)>,
 }
 
 impl<'a> Attempt<'a> {
@@ -129,7 +146,7 @@ impl<'a> Attempt<'a> {
 
     /// Somebody else was faster.
     async fn give_way(&mut self) -> Result<(), BackendError> {
-        let window = self.object.pace.conflict();
+        let window = self.object.writing().pace.conflict();
         self.lost += 1;
         self.pause(jitter::up_to(window / self.lost.min(12)), BackendError::Contention).await
     }
@@ -143,7 +160,7 @@ impl<'a> Attempt<'a> {
 
     /// What is stored now, where an answer did not show it.
     async fn stored(&self, object: Option<Object>) -> Result<Arc<Object>, BackendError> {
-        self.object.pace.success();
+        self.object.writing().pace.success();
         let Some(object) = object.map(Arc::new) else {
             return self.look().await?.ok_or(BackendError::OutcomeUnknown);
         };
@@ -157,18 +174,18 @@ async fn store(shared: &Arc<Shared>, change: &Change<'_>) -> Result<(Arc<Object>
     let place = Place::of(change.scope);
     let mut attempt = Attempt::new(shared, &place);
     let in_use = Arc::clone(&attempt.object);
-    let turn = tokio::time::timeout_at(attempt.deadline, in_use.writes.lock()).await;
+    let turn = tokio::time::timeout_at(attempt.deadline, in_use.writing().turn.lock()).await;
     let _turn = turn.map_err(|_elapsed| BackendError::Contention)?;
     let mut parents_made = false;
-    attempt.pause(jitter::up_to(in_use.pace.window()), BackendError::Contention).await?;
+    attempt.pause(jitter::up_to(in_use.writing().pace.window()), BackendError::Contention).await?;
     loop {
         let base = attempt.look().await?;
         if let Some((plan, version)) = attempt.unsure.take() {
             match &base {
                 Some(object) if object.is_as(&plan) => return Ok((Arc::clone(object), plan)),
                 // Still what it was worked out from: it may only come now, and then one of the two is refused.
-                Some(object) if object.version_text == version => attempt.unsure = Some((plan, version)),
-                None if version.is_empty() => attempt.unsure = Some((plan, version)),
+                Some(object) if object.version == version => attempt.unsure = Some((plan, version)),
+                None if version.is_none() => attempt.unsure = Some((plan, version)),
                 _ if change.repeatable => {}
                 _ => return Err(BackendError::OutcomeUnknown),
             }
@@ -198,7 +215,7 @@ async fn store(shared: &Arc<Shared>, change: &Change<'_>) -> Result<(Arc<Object>
             // Missing: deleted meanwhile; whoever onboards makes it anew.
             Outcome::Conflict | Outcome::Missing => attempt.give_way().await?,
             outcome @ (Outcome::Failed | Outcome::Unknown) => {
-                let version = base.map(|base| base.version_text.clone()).unwrap_or_default();
+                let version = base.map(|base| base.version.clone()).unwrap_or_default();
                 let answered = matches!(outcome, Outcome::Failed);
                 attempt.unsure = (!answered || !change.repeatable).then_some((plan, version));
                 attempt.rest(BackendError::Unavailable { retry_after: Duration::from_secs(1) }).await?;
@@ -220,7 +237,7 @@ fn may_take(base: &Object, plan: &Plan) -> Result<(), BackendError> {
 }
 
 fn bytes_of(plan: &Plan) -> usize {
-    plan.changes.iter().filter_map(|(_, value)| value.as_ref()).map(crate::secret::SecretValue::len).sum()
+    plan.changes.iter().filter_map(|(_, value)| value.as_ref()).map(SecretValue::len).sum()
 }
 
 /// Whether the object lacks something that ours have.
@@ -257,7 +274,7 @@ pub(super) async fn offboard(shared: &Arc<Shared>, scope: &Scope) -> Result<(), 
     let place = Place::of(scope);
     let mut attempt = Attempt::new(shared, &place);
     let in_use = Arc::clone(&attempt.object);
-    let turn = tokio::time::timeout_at(attempt.deadline, in_use.writes.lock()).await;
+    let turn = tokio::time::timeout_at(attempt.deadline, in_use.writing().turn.lock()).await;
     let _turn = turn.map_err(|_elapsed| BackendError::Contention)?;
     let settings = &shared.settings;
     let mut sent = false;
@@ -270,12 +287,12 @@ pub(super) async fn offboard(shared: &Arc<Shared>, scope: &Scope) -> Result<(), 
         let outcome = if held {
             requests::release(shared, &place, &base, attempt.left()).await
         } else {
-            requests::delete(shared, &place, &base.uid, &base.version_text, attempt.left()).await
+            requests::delete(shared, &place, &base.uid, &base.version, attempt.left()).await
         };
         match outcome.map_err(|error| attempt.failed(error))? {
             Outcome::Done(_) if held => sent = sent || base.terminating,
             Outcome::Done(_) => {
-                let news = News::Gone { version: base.version, uid: Some(base.uid.clone()) };
+                let news = News::Gone { version: base.version.clone(), uid: Some(base.uid.clone()) };
                 in_use.learn(&shared.objects, news, shared.clock.now());
                 return Ok(());
             }
@@ -286,7 +303,7 @@ pub(super) async fn offboard(shared: &Arc<Shared>, scope: &Scope) -> Result<(), 
             }
             Outcome::Failed | Outcome::Unknown => {
                 sent = true;
-                attempt.unsure = Some((Plan::default(), Box::default()));
+                attempt.unsure = Some((Plan::default(), Version::default()));
                 attempt.rest(BackendError::OutcomeUnknown).await?;
             }
         }

@@ -1,0 +1,7 @@
+//! Runs `checks::conjur::resources` on what the fuzzer makes up.
+#![no_main]
+
+#[path = "../checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::conjur::resources(data));
