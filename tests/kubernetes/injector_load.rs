@@ -26,6 +26,13 @@ const OPEN: usize = 128;
 /// Longer than a poll of the certificates, the minute that a new one waits, and another poll.
 const ROTATED: Duration = Duration::from_mins(3);
 
+/// What whoever was cut waits before asking again, doubled each time: the pace of a controller's queue.
+/// <https://github.com/kubernetes/client-go/blob/master/util/workqueue/default_rate_limiters.go>
+const BACKOFF: Duration = Duration::from_millis(5);
+
+/// How often an admission is asked for while replicas are killed. The waits between come to five seconds.
+const TRIES: u32 = 11;
+
 /// What came of the admissions.
 #[derive(Default)]
 struct Outcome {
@@ -51,7 +58,7 @@ struct Load {
 
 impl Load {
     /// Each is tried so often where what broke was the call of the webhook.
-    fn start(maker: &Maker, tries: usize) -> Self {
+    fn start(maker: &Maker, tries: u32) -> Self {
         let (outcome, stop) = (Arc::<Outcome>::default(), Arc::<AtomicBool>::default());
         let pacing = TaskTracker::new().spawn(pace(maker.clone(), Arc::clone(&outcome), Arc::clone(&stop), tries));
         Self { outcome, stop, pacing, began: tokio::time::Instant::now() }
@@ -79,7 +86,7 @@ impl Load {
     }
 }
 
-async fn pace(maker: Maker, outcome: Arc<Outcome>, stop: Arc<AtomicBool>, tries: usize) {
+async fn pace(maker: Maker, outcome: Arc<Outcome>, stop: Arc<AtomicBool>, tries: u32) {
     let (tasks, open) = (TaskTracker::new(), Arc::new(Semaphore::new(OPEN)));
     let mut pace = tokio::time::interval(Duration::from_secs(1) / RATE);
     let kinds = [("injection-asked", asking()), ("injection-enabled", plain()), ("injection-required", plain())];
@@ -91,15 +98,16 @@ async fn pace(maker: Maker, outcome: Arc<Outcome>, stop: Arc<AtomicBool>, tries:
         let room = Arc::clone(&open).acquire_owned().await.unwrap();
         let (maker, outcome, namespace, pod) = (maker.clone(), Arc::clone(&outcome), *namespace, pod.clone());
         tasks.spawn(async move {
-            for left in (0..tries).rev() {
+            for asked in 1..=tries {
                 let began = tokio::time::Instant::now();
                 let made = maker.create(namespace, &pod, DRY_RUN).await;
                 outcome.waits.lock().await.push(began.elapsed());
                 match made {
                     Ok(pod) if has_agent(&pod) => drop(outcome.taken.fetch_add(1, Ordering::Relaxed)),
                     Ok(_) => drop(outcome.bare.fetch_add(1, Ordering::Relaxed)),
-                    Err(refused) if left > 0 && is_cut(&refused) => {
+                    Err(refused) if asked < tries && is_cut(&refused) => {
                         outcome.cut.fetch_add(1, Ordering::Relaxed);
+                        tokio::time::sleep(BACKOFF * 2_u32.pow(asked - 1)).await;
                         continue;
                     }
                     Err(refused) => outcome.refused.lock().await.push(refused),
@@ -212,7 +220,7 @@ async fn x1_replicas_that_are_killed_again_and_again_admit_nothing_bare_and_leav
 
     // While pods are made: one of three at a time, at no particular moment.
     // A kill breaks what is under way in one replica. Whoever was cut asks again, as every controller does.
-    let load = Load::start(&injection.maker, 5);
+    let load = Load::start(&injection.maker, TRIES);
     let mut kills = 0;
     for round in 0..30_u64 {
         let replica = &mut injection.replicas[usize::try_from(round % 3).unwrap()];
@@ -228,7 +236,7 @@ async fn x1_replicas_that_are_killed_again_and_again_admit_nothing_bare_and_leav
     for replica in &mut injection.replicas[1..] {
         replica.kill();
     }
-    let load = Load::start(&injection.maker, 5);
+    let load = Load::start(&injection.maker, TRIES);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let outcome = load.end("x1: one replica of three").await;
     assert_eq!(*outcome.refused.lock().await, Vec::new());

@@ -263,7 +263,7 @@ async fn an_api_server_that_cannot_be_reached_or_stalls_gives_no_lease_and_keeps
         for error in [refused, again] {
             assert!(matches!(error, Some(LeaseError::Unavailable { .. })), "{fault}: {error:?}");
         }
-        assert!(took <= WAIT + Duration::from_millis(500), "{fault}: {took:?}");
+        assert!(took <= WAIT + Duration::from_secs(2), "{fault}: {took:?}");
         assert!(left < LASTS, "{fault}: {left:?}");
         let given_back = release.is_ok();
         let (next, refused) = take_at_last(&second, &key).await;
