@@ -137,6 +137,11 @@ pub trait Backend: Send + Sync + 'static {
     /// What this is.
     fn kind(&self) -> BackendKind;
 
+    /// Whether [`Freshness::Any`] may be answered by a copy that is behind the one that takes the writes.
+    fn has_replica(&self) -> bool {
+        false
+    }
+
     /// Reads secrets, one answer for each permit in the same order, in one round trip where the backend has batches.
     /// A sub-key is the entry with that literal key; a map slot without sub-key is its JSON text.
     async fn fetch(&self, permits: &[ReadPermit], freshness: Freshness) -> Vec<Result<Fetched, BackendError>>;

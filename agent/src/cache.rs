@@ -152,12 +152,21 @@ impl Cache {
     /// The backend's.
     pub async fn get(&self, permit: ReadPermit, asked: Checksum) -> Result<Served, BackendError> {
         let mut departures = flight::Departures::default();
-        let landing = self.inner.serve(&permit, &asked, &mut departures)?;
+        let place = self.inner.serve(&permit, &asked, &mut departures)?;
         Inner::depart(&self.inner, departures);
-        match landing {
-            Place::Known(served) => Ok(served),
-            Place::Coming(landing) => self.inner.arrive(landing, permit.location()).await,
+        let landing = match place {
+            Place::Known(served) => return Ok(served),
+            Place::Coming(landing) => landing,
+        };
+        let behind = self.inner.may_be_behind(&landing);
+        let answer = self.inner.arrive(landing, permit.location()).await;
+        if !behind || !Inner::is_doubted(&answer, &asked) {
+            return answer;
         }
+        let mut departures = flight::Departures::default();
+        let Some(landing) = self.inner.doubt(&permit, &asked, &mut departures) else { return answer };
+        Inner::depart(&self.inner, departures);
+        self.inner.arrive(landing?, permit.location()).await
     }
 
     /// As [`Cache::get`] for several, in order, with one call to the backend for all that is not known.
@@ -167,12 +176,36 @@ impl Cache {
             wanted.iter().map(|(permit, asked)| self.inner.serve(permit, asked, &mut departures)).collect();
         Inner::depart(&self.inner, departures);
         let mut answers = Vec::with_capacity(places.len());
-        for (place, (permit, _)) in places.into_iter().zip(&wanted) {
+        let mut doubted = Vec::new();
+        for (number, (place, (permit, asked))) in places.into_iter().zip(&wanted).enumerate() {
             answers.push(match place {
                 Ok(Place::Known(served)) => Ok(served),
-                Ok(Place::Coming(landing)) => self.inner.arrive(landing, permit.location()).await,
+                Ok(Place::Coming(landing)) => {
+                    let behind = self.inner.may_be_behind(&landing);
+                    let answer = self.inner.arrive(landing, permit.location()).await;
+                    if behind && Inner::is_doubted(&answer, asked) {
+                        doubted.push((number, permit, asked));
+                    }
+                    answer
+                }
                 Err(error) => Err(error),
             });
+        }
+        // Registered and sent without a wait between: what is registered is waited for by others.
+        let mut departures = flight::Departures::default();
+        let again: Vec<_> = doubted
+            .into_iter()
+            .filter_map(|(number, permit, asked)| {
+                let landing = self.inner.doubt(permit, asked, &mut departures)?;
+                Some((number, permit, landing))
+            })
+            .collect();
+        Inner::depart(&self.inner, departures);
+        for (number, permit, landing) in again {
+            answers[number] = match landing {
+                Ok(landing) => self.inner.arrive(landing, permit.location()).await,
+                Err(error) => Err(error),
+            };
         }
         answers
     }
@@ -313,18 +346,52 @@ impl Inner {
         }
         let now = self.clock.now();
         let Some(ttl_left) = self.ttl_left(&stored, now) else { return Known::Unknown };
-        match stored.found() {
-            Err(missing) => Known::Answer(Err(missing), false),
-            Ok(entry) if asked.is_empty() || entry.checksum() == asked => {
-                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)), now >= stored.refresh_at)
-            }
-            // A refetch for this very reason is under way: its answer is the better one.
-            Ok(_) if self.flights.has_latest(location) => Known::Differs(stored),
-            Ok(entry) if stored.is_settled(asked, now, FORCED_INTERVAL) => {
-                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)), now >= stored.refresh_at)
-            }
-            Ok(_) => Known::Differs(stored),
+        let is_believed = match stored.found() {
+            Ok(entry) => asked.is_empty() || entry.checksum() == asked,
+            // Somebody may have made it since; where there is one copy only, what it says counts for so short a time.
+            Err(_) => asked.is_empty() || !self.backend.has_replica(),
+        };
+        // A refetch for this very reason is under way: its answer is the better one.
+        if !is_believed && (self.flights.has_latest(location) || !stored.is_settled(asked, now, FORCED_INTERVAL)) {
+            return Known::Differs(stored);
         }
+        match stored.found() {
+            Ok(entry) => {
+                Known::Answer(Ok(Served::from_memory(entry, stored.age(now), ttl_left)), now >= stored.refresh_at)
+            }
+            Err(missing) => Known::Answer(Err(missing), false),
+        }
+    }
+
+    /// Whether a fetch may bring what has been replaced at the copy that takes the writes.
+    fn may_be_behind(&self, landing: &Landing) -> bool {
+        landing.freshness == Freshness::Any && self.backend.has_replica()
+    }
+
+    /// Whether the caller's id names another value than the answer has.
+    fn is_doubted(answer: &Result<Served, BackendError>, asked: &Checksum) -> bool {
+        !asked.is_empty()
+            && match answer {
+                Ok(served) => served.entry.checksum() != asked,
+                Err(error) => matches!(error, BackendError::Absent | BackendError::ScopeMissing),
+            }
+    }
+
+    /// What a replica has answered is asked of the copy that takes the writes; none where that was done a moment ago.
+    fn doubt(
+        &self,
+        permit: &ReadPermit,
+        asked: &Checksum,
+        departures: &mut flight::Departures,
+    ) -> Option<Result<Landing, BackendError>> {
+        let now = self.clock.now();
+        if let Some(stored) = self.entries.get(permit.location()).filter(|stored| stored.is_current()) {
+            if !self.flights.has_latest(permit.location()) && stored.is_settled(asked, now, FORCED_INTERVAL) {
+                return None;
+            }
+            stored.settle(asked, now);
+        }
+        Some(self.board(permit, asked, Freshness::Latest, departures))
     }
 
     fn ttl_left(&self, stored: &Stored, now: Moment) -> Option<Duration> {

@@ -165,6 +165,17 @@ impl Held {
         take::renew(&mut self.turn).await
     }
 
+    /// Takes the slot anew where its time may be over: waits until `deadline` for it to be nobody else's, as
+    /// [`Leases::acquire`] does. Others may have changed the slot in between.
+    ///
+    /// # Errors
+    /// [`LeaseError`], and then nothing is left.
+    pub async fn take_again(&mut self, deadline: Instant) -> Result<(), LeaseError> {
+        let inner = self.turn.inner();
+        let Some(store) = &inner.store else { return Ok(()) };
+        Box::pin(take::take(store, &mut self.turn, deadline)).await
+    }
+
     /// Lets the next one have it, and waits until the API server knows. It goes on when this is not waited for.
     pub async fn release(self) {
         self.turn.end().await;

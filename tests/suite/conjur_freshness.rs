@@ -81,6 +81,63 @@ async fn b6_whose_id_names_a_newer_value_gets_that_or_an_error() {
 }
 
 #[tokio::test]
+async fn b6_whose_id_names_a_newer_value_gets_it_also_of_an_agent_that_knows_nothing_yet() {
+    const NEW: &str = "poc:team:app:rotatedClientSecret:";
+    let fake = server().await;
+    fake.set_lag(LAG);
+    let (_writes, writer) = agent(&fake, "writer", Duration::ZERO).await;
+    for id in [ID, NEW] {
+        writer.put(id, "new").await.unwrap();
+        let newer = checksum(id, "new");
+        for ttl in [TTL, Duration::ZERO] {
+            let (reads, _) = agent(&fake, "agent", Duration::ZERO).await;
+            let reader = CachedConjur::new(&reads, ttl, Clock::Boot);
+            fake.fail(When::any().on(Side::Leader), Fault::Refuse);
+            assert!(matches!(reader.ask(id, &newer).await, Err(BackendError::Unavailable { .. })), "{id} {ttl:?}");
+            // What is in memory is there for who knows of nothing newer; what is not is asked of the leader from now on.
+            if !ttl.is_zero() {
+                let before = if id == ID { Ok("old") } else { Err(&BackendError::Absent) };
+                assert_eq!(value(&reader, id).await.as_deref(), before);
+            }
+            fake.clear_faults();
+            // One such question a second.
+            sleep(Duration::from_millis(1050)).await;
+            assert_eq!(reader.ask(id, &newer).await.unwrap().0, "new", "{id} {ttl:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn b6_several_that_name_newer_values_are_asked_of_the_leader_together() {
+    let fake = server().await;
+    fake.set_lag(LAG);
+    let (_writes, writer) = agent(&fake, "writer", Duration::ZERO).await;
+    let (_reads, reader) = agent(&fake, "agent", Duration::ZERO).await;
+    writer.put(ID, "new").await.unwrap();
+    writer.put(ENTRY, "new").await.unwrap();
+    fake.forget_calls();
+    let third = "poc:team:app:externalSecrets/missing:";
+    let wanted = [(ID, checksum(ID, "new")), (ENTRY, checksum(ENTRY, "new")), (third, Checksum::default())];
+    let answers = reader.ask_all(&wanted).await;
+    let texts: Vec<_> = answers.iter().map(|answer| answer.as_ref().map(|answer| answer.0.as_str())).collect();
+    assert_eq!(texts, [Ok("new"), Ok("new"), Err(&BackendError::Absent)]);
+    let to_leader: Vec<_> = fake.calls().into_iter().filter(|call| call.side == Side::Leader).collect();
+    assert_eq!(to_leader.len(), 1, "{to_leader:?}");
+}
+
+#[tokio::test]
+async fn an_id_that_is_merely_old_costs_the_leader_one_question_and_no_more() {
+    let fake = server().await;
+    let (_agent, reader) = agent(&fake, "agent", Duration::ZERO).await;
+    fake.forget_calls();
+    for _ in 0..3 {
+        assert_eq!(reader.ask(ID, &checksum(ID, "older")).await.unwrap().0, "old");
+    }
+    let reads = fake.calls().into_iter().filter(|call| call.endpoint == Kind::Read);
+    assert_eq!(reads.map(|call| call.side).collect::<Vec<_>>(), [Side::Follower, Side::Leader]);
+}
+
+#[tokio::test]
 async fn b6_everybody_else_sees_it_within_the_lag_a_poll_and_a_second() {
     let fake = server().await;
     let lag = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cloakroom_agent::backend::BackendError;
 use cloakroom_agent::cache::Source;
 use cloakroom_agent::clock::Clock;
-use cloakroom_tests::conjur::{FakeConjur, Fault, Jwt, Kind, Moment, When};
+use cloakroom_tests::conjur::{FakeConjur, Fault, Jwt, Kind, Moment, Side, When};
 use cloakroom_tests::conjur_agent::{ALL, CachedConjur, ConjurAgent, Making, prepared, scope_in};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -71,6 +71,37 @@ async fn b1_one_refusal_is_a_login_and_one_retry_and_a_second_one_is_an_error() 
     fake.fail(Kind::Read, Fault::status(401));
     assert_eq!(agent.read(ID).await, Err(BackendError::Misbehaved));
     assert_eq!((fake.count(Kind::Login), fake.count(Kind::Read)), (1, 2));
+}
+
+#[tokio::test]
+async fn b1_a_refusal_right_after_a_login_is_still_one_login_and_one_retry() {
+    let fake = server().await;
+    let agent = ConjurAgent::logged_in(&fake, Making::default()).await;
+    fake.forget_calls();
+    fake.fail(When::from(Kind::Read).times(1), Fault::status(401));
+    assert_eq!(agent.read(ID).await.as_deref(), Ok("value"));
+    let calls: Vec<_> = fake.calls().into_iter().map(|call| call.endpoint).collect();
+    assert_eq!(calls, [Kind::Read, Kind::Login, Kind::Read]);
+}
+
+#[tokio::test]
+async fn a_refusal_that_no_new_login_can_confirm_is_not_taken_for_one() {
+    let fake = server().await;
+    let agent = agent(&fake).await;
+    fake.fail(Kind::Read, Fault::status(403));
+    fake.fail(Kind::Login, Fault::status(503));
+    assert_eq!(agent.read(ID).await, Err(UNAVAILABLE));
+}
+
+#[tokio::test]
+async fn b2_a_follower_that_fails_or_hangs_keeps_nobody_from_the_leader() {
+    for fault in [Fault::status(500), Fault::status(503), Fault::Refuse, Fault::TlsStall] {
+        let fake = server().await;
+        fake.fail(When::any().on(Side::Follower), fault);
+        let agent = ConjurAgent::new(&fake, Making { follower: true, ..Making::default() });
+        agent.put(ID, "new").await.unwrap();
+        assert_eq!(fake.value(VARIABLE).as_deref(), Some(b"new".as_slice()));
+    }
 }
 
 #[tokio::test]

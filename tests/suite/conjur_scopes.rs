@@ -7,7 +7,7 @@ use cloakroom_agent::secret::SecretValue;
 use cloakroom_agent::slots::{Catalogue, OnboardEntry, OnboardRequest, OnboardedItem, Strategy};
 use cloakroom_tests::backend::{onboard_permit, read_permit, write_permit};
 use cloakroom_tests::conjur::{FakeConjur, JwtService, Kind};
-use cloakroom_tests::conjur_agent::{ALL, ConjurAgent, Making, SERVICE, prepared};
+use cloakroom_tests::conjur_agent::{ALL, ConjurAgent, Making, SERVICE, prepared, scope_in};
 
 const APP: &str = "poc/team/app";
 
@@ -173,6 +173,23 @@ async fn a_deleted_secret_is_gone_from_conjur_and_its_slot_takes_a_new_value() {
     let put = Put { value: SecretValue::new("new".to_owned()), guard: Guard::None, keep_previous: None };
     agent.backend.put(&write_permit(id).await, put).await.unwrap();
     assert_eq!(read(&agent, id).await.as_deref(), Ok("new"));
+}
+
+#[tokio::test]
+async fn who_reaches_one_variable_by_a_privilege_of_its_own_can_delete_its_value_in_a_few_loads() {
+    let (fake, agent) = with_privileges("create, update").await;
+    scope_in(&fake, APP);
+    fake.set_value("controlplane/poc/team/app/clientSecret", "value");
+    let host = "apps/system:serviceaccount:poc:bare";
+    let permit = format!(
+        "- !permit\n  role: !host /{host}\n  privileges: [read, execute, update]\n  resource: !variable clientSecret\n"
+    );
+    fake.admin_load("controlplane/poc/team/app", &permit);
+    fake.forget_calls();
+    agent.delete("poc:team:app:clientSecret:").await.unwrap();
+    assert!(fake.exists("variable", "controlplane/poc/team/app/clientSecret"));
+    assert_eq!(fake.value("controlplane/poc/team/app/clientSecret"), None);
+    assert!(fake.count(Kind::PolicyLoad) <= 8, "{} loads", fake.count(Kind::PolicyLoad));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloakroom_agent::access::{Right, Subject};
 use cloakroom_agent::backend::conjur::{ConjurBackendSettings, ConjurVariables};
 use cloakroom_agent::backend::{Backend, BackendError, Freshness, Guard, Put};
-use cloakroom_agent::cache::{Cache, CacheMetrics, CacheSettings, Source};
+use cloakroom_agent::cache::{Cache, CacheMetrics, CacheSettings, Served, Source};
 use cloakroom_agent::clock::Clock;
 use cloakroom_agent::conjur::policy::{self, HostGrant, OperatorPolicy, RootBranch};
 use cloakroom_agent::conjur::{Authn, Authorities, Conjur, ConjurSettings};
@@ -155,6 +155,15 @@ impl CachedConjur {
             None => self.cache.get(permit, checksum.clone()).await,
         };
         served.map(|served| (served.entry.value().expose().to_owned(), served.source, served.age))
+    }
+
+    /// Asks for several at once.
+    pub async fn ask_all(&self, wanted: &[(&str, Checksum)]) -> Vec<Answer> {
+        let permits = join_all(wanted.iter().map(|(id, _)| read_permit(id))).await;
+        let wanted = permits.into_iter().zip(wanted.iter().map(|(_, checksum)| checksum.clone())).collect();
+        let served = self.cache.get_many(wanted).await.into_iter();
+        let text = |served: Served| (served.entry.value().expose().to_owned(), served.source, served.age);
+        served.map(|one| one.map(text)).collect()
     }
 
     /// Asks as a caller does who knows of no value.

@@ -177,6 +177,10 @@ impl Backend for ConjurVariables {
         BackendKind::Conjur
     }
 
+    fn has_replica(&self) -> bool {
+        self.shared.conjur.has_follower()
+    }
+
     async fn fetch(&self, permits: &[ReadPermit], freshness: Freshness) -> Vec<Result<Fetched, BackendError>> {
         reads::fetch(&self.shared, permits, freshness).await
     }

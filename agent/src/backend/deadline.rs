@@ -62,6 +62,10 @@ impl Backend for Deadlines {
         self.inner.kind()
     }
 
+    fn has_replica(&self) -> bool {
+        self.inner.has_replica()
+    }
+
     async fn fetch(&self, permits: &[ReadPermit], freshness: Freshness) -> Vec<Result<Fetched, BackendError>> {
         match timeout(self.settings.call, self.inner.fetch(permits, freshness)).await {
             Ok(results) => results,

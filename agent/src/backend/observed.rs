@@ -71,6 +71,10 @@ impl Backend for Observed {
         self.inner.kind()
     }
 
+    fn has_replica(&self) -> bool {
+        self.inner.has_replica()
+    }
+
     async fn fetch(&self, permits: &[ReadPermit], freshness: Freshness) -> Vec<Result<Fetched, BackendError>> {
         let began = Instant::now();
         let results = self.inner.fetch(permits, freshness).await;

@@ -30,6 +30,8 @@ struct Outcome {
 /// Where a reader waits.
 pub(super) struct Landing {
     outcome: watch::Receiver<Option<Outcome>>,
+    /// Of the fetch.
+    pub(super) freshness: Freshness,
     /// The checksum whose doubt began this fetch, to be asked again should the fetch fail.
     doubted: Option<Checksum>,
 }
@@ -105,7 +107,7 @@ impl Inner {
             && flight.is_current()
             && (freshness == Freshness::Any || flight.freshness == Freshness::Latest)
         {
-            return Ok(Landing { outcome: flight.outcome.clone(), doubted: None });
+            return Ok(Landing { outcome: flight.outcome.clone(), freshness: flight.freshness, doubted: None });
         }
         if flights.len() >= FLIGHTS_MAX {
             return Err(BackendError::Unavailable { retry_after: Duration::from_secs(1) });
@@ -122,7 +124,7 @@ impl Inner {
         };
         passengers.permits.push(permit.share());
         passengers.told.push((fetch, sender));
-        Ok(Landing { outcome: receiver, doubted })
+        Ok(Landing { outcome: receiver, freshness, doubted })
     }
 
     /// Sends what was registered, in one call to the backend for each kind of freshness.

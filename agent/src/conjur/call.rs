@@ -70,6 +70,20 @@ pub enum ConjurError {
 }
 
 impl ConjurError {
+    /// Whether this says something about the way or the moment, and nothing about the request.
+    fn is_of_the_way(self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable
+                | Self::TooLate
+                | Self::Lost
+                | Self::Failed
+                | Self::Gateway
+                | Self::Limited(_)
+                | Self::Busy(_)
+        )
+    }
+
     /// Whether a request that ended so may have had its effect.
     #[must_use]
     pub fn may_have_arrived(self) -> bool {
@@ -134,10 +148,12 @@ impl Conjur {
         let mut ticket = self.ticket().await?;
         let first = self.send(outgoing, &ticket, sent).await?;
         match first.status {
-            StatusCode::UNAUTHORIZED => ticket = self.renew(ticket.number).await?,
+            StatusCode::UNAUTHORIZED => ticket = self.renew(ticket.number, Patience::Waits).await?,
             // The role may have been made anew, or the token be bound to an address that we have no more.
-            StatusCode::FORBIDDEN => match self.renew(ticket.number).await {
+            StatusCode::FORBIDDEN => match self.renew(ticket.number, Patience::None).await {
                 Ok(new) => ticket = new,
+                // It was not confirmed.
+                Err(error) if error.is_of_the_way() => return Err(error),
                 Err(_) => return Err(ConjurError::Denied),
             },
             _ => return Ok(first),
@@ -212,6 +228,15 @@ impl Conjur {
     }
 }
 
+/// What to do where the last login was good and a moment ago.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Do without another.
+    None,
+    /// Wait until there may be another.
+    Waits,
+}
+
 /// Logging in.
 impl Conjur {
     /// A token that is good for a request now.
@@ -222,21 +247,23 @@ impl Conjur {
                 let (this, number) = (self.clone(), ticket.number);
                 // Whoever is first does it; the others go on with what they have.
                 if self.inner.session.logging_in.try_lock().is_ok() {
-                    self.inner.tasks.spawn(async move { drop(this.renew(number).await) });
+                    self.inner.tasks.spawn(async move { drop(this.renew(number, Patience::None).await) });
                 }
                 Ok(ticket)
             }
-            Standing::Out => self.renew(self.inner.session.number()).await,
+            Standing::Out => self.renew(self.inner.session.number(), Patience::Waits).await,
         }
     }
 
     /// A newer token than number `number`, by at most one login for all who ask.
-    async fn renew(&self, number: u64) -> Result<Ticket, ConjurError> {
+    async fn renew(&self, number: u64, patience: Patience) -> Result<Ticket, ConjurError> {
         let session = &self.inner.session;
         let _one = session.logging_in.lock().await;
         match session.turn(number) {
             Turn::Done(ticket) => return Ok(ticket),
             Turn::NotNow(error) => return Err(error),
+            Turn::Soon(_) if patience == Patience::None => return Err(ConjurError::NotAuthenticated),
+            Turn::Soon(time) => tokio::time::sleep(time).await,
             Turn::Now => {}
         }
         let began = session.now();
@@ -255,17 +282,15 @@ impl Conjur {
         self.ticket().await.map(drop)
     }
 
-    /// Where reads go, replicas know who may log in; the leader does where they cannot be reached.
+    /// Where reads go, replicas know who may log in; the leader does where they do not answer.
     async fn log_in(&self) -> Result<AccessToken, ConjurError> {
-        // Less than a request has, so that whoever waits for it hears what came of it.
+        // Less than a request has, so that whoever waits for it hears what came of it; both ways share it.
         let within = self.inner.settings.call.mul_f64(0.8);
-        let first = self.log_in_at(Side::Follower, within).await;
-        match first {
-            Err(ConjurError::Unreachable | ConjurError::Gateway | ConjurError::Limited(_) | ConjurError::Busy(_))
-                if self.has_follower() =>
-            {
-                self.log_in_at(Side::Leader, within).await
-            }
+        if !self.has_follower() {
+            return self.log_in_at(Side::Leader, within).await;
+        }
+        match self.log_in_at(Side::Follower, within / 2).await {
+            Err(error) if error.is_of_the_way() => self.log_in_at(Side::Leader, within / 2).await,
             first => first,
         }
     }

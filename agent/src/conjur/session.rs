@@ -41,8 +41,10 @@ pub(super) enum Standing {
 pub(super) enum Turn {
     /// Somebody else has.
     Done(Ticket),
-    /// Not now: a login was made or refused a moment ago, and this came of it.
+    /// Not now: a login has failed a moment ago, and this came of it.
     NotNow(ConjurError),
+    /// After this time: a login was made a moment ago.
+    Soon(Duration),
     /// Yes.
     Now,
 }
@@ -88,7 +90,10 @@ impl Session {
             return Turn::Done(token.ticket(state.number));
         }
         match &state.last {
-            Some((at, error)) if now.since(*at) < APART => Turn::NotNow(error.unwrap_or(ConjurError::NotAuthenticated)),
+            Some((at, error)) if now.since(*at) < APART => match error {
+                Some(error) => Turn::NotNow(*error),
+                None => Turn::Soon(APART.saturating_sub(now.since(*at))),
+            },
             _ => Turn::Now,
         }
     }

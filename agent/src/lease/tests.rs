@@ -307,3 +307,23 @@ async fn no_more_slots_are_remembered_than_the_cap_and_none_in_use_is_forgotten(
     drop(first);
     assert!(leases.acquire("one:more", Instant::now() + WAIT).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_overtaken_takes_the_slot_again_in_the_same_turn_when_it_is_free_and_not_before() {
+    let world = World::new();
+    let (first, second) = (world.agent(), world.agent());
+    let mut held = take(&first).await.unwrap();
+    sleep(LASTS).await;
+    assert_eq!(held.left(), Duration::ZERO);
+    held.take_again(Instant::now() + WAIT).await.unwrap();
+    assert!(held.left() + CALL >= USED, "nobody had taken it");
+    sleep(LASTS).await;
+    let other = second.acquire(KEY, Instant::now() + LASTS * 2).await.unwrap();
+    assert_eq!(held.take_again(Instant::now() + Duration::from_secs(1)).await, Err(LeaseError::Contention));
+    assert_eq!(held.left(), Duration::ZERO);
+    other.release().await;
+    held.take_again(Instant::now() + WAIT).await.unwrap();
+    assert!(held.left() + CALL >= USED);
+    held.release().await;
+    assert_eq!(world.server.holder(), "");
+}

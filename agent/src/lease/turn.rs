@@ -37,6 +37,10 @@ impl Turn {
         Self { inner, slot, state: Some(state), settled: false }
     }
 
+    pub(super) fn inner(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
+    }
+
     pub(super) fn key(&self) -> &str {
         &self.slot.key
     }

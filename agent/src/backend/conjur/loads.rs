@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
+use super::{Shared, writes};
 use crate::backend::BackendError;
 use crate::conjur::policy::{LoadInto, PolicyLoad};
 use crate::conjur::{ConjurError, Loaded};
@@ -55,6 +55,9 @@ impl<'a> Loads<'a> {
     /// Loads a text where it says. A conflict has been waited for: by then somebody else's load has come first, or
     /// nobody knows what came of ours.
     pub(super) async fn at(&mut self, load: &PolicyLoad, removes: bool) -> Result<Loaded, BackendError> {
+        if Instant::now() >= self.deadline {
+            return Err(writes::UNAVAILABLE);
+        }
         match self.shared.conjur.load(load, removes).await {
             Ok(Loaded::Conflict(after)) => {
                 // A little later than we are told, and not all at once.

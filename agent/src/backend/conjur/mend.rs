@@ -164,11 +164,8 @@ async fn mend_once(
     if merged.expose() == latest.expose() {
         return Ok(done(merged));
     }
-    if held.left() < LEAST {
-        match shared.leases.acquire(location.slot_text(), until).await {
-            Ok(again) => *held = again,
-            Err(_) => return Err(gap),
-        }
+    if held.left() < LEAST && held.take_again(until).await.is_err() {
+        return Err(gap);
     }
     let Some(within) = time_for_a_write(shared, held).await else { return Err(gap) };
     let sent = set(shared, location, &merged, within).await;

@@ -10,7 +10,7 @@ use super::merge::{self, Step};
 use super::{Shared, reads, scope, writes};
 use crate::backend::plan;
 use crate::backend::{BackendError, Guard};
-use crate::conjur::policy;
+use crate::conjur::policy::{self, LoadInto};
 use crate::conjur::{Loaded, Metadata, Side};
 use crate::id::{Fingerprinter, Location, Scope, Slot};
 use crate::secret::SecretValue;
@@ -93,13 +93,18 @@ async fn make(shared: &Shared, scope: &Scope, deadline: Instant) -> Result<(), B
             Err(error) => return Err(error),
         }
     };
+    join(shared, scope, &mut loads, into).await
+}
+
+/// Sees to it that we see what was just made. It is hidden from whoever owns nothing around it and is in no group; and
+/// whoever may make a scope may also join it.
+async fn join(shared: &Shared, scope: &Scope, loads: &mut Loads<'_>, into: LoadInto) -> Result<(), BackendError> {
     if is_seen(&scope::look(shared, scope).await?) {
         return Ok(());
     }
-    // Made, and hidden from us: we own nothing around it and are in no group. Whoever may make a scope may also join it.
     let username = shared.conjur.whoami(Side::Leader).await?;
-    while loads.at(&policy::join_writers(&shared.settings.root, scope, &username, into), false).await? != Loaded::Done {
-    }
+    let load = policy::join_writers(&shared.settings.root, scope, &username, into);
+    while let Loaded::Conflict(_) = loads.at(&load, false).await? {}
     if is_seen(&scope::look(shared, scope).await?) { Ok(()) } else { Err(BackendError::Denied) }
 }
 
@@ -110,12 +115,15 @@ fn is_seen(slots: &[(Slot, Option<Metadata>)]) -> bool {
 /// Makes variables anew that are missing in a scope that exists.
 pub(super) async fn restore(shared: &Shared, scope: &Scope, deadline: Instant) -> Result<(), BackendError> {
     let mut loads = Loads::new(shared, deadline);
-    loop {
+    let into = loop {
         if is_seen(&scope::look(shared, scope).await?) {
             return Ok(());
         }
-        loads.up(&|into| scope::text(shared, scope, into), false).await?;
-    }
+        if let Some(into) = loads.up(&|into| scope::text(shared, scope, into), false).await? {
+            break into;
+        }
+    };
+    join(shared, scope, &mut loads, into).await
 }
 
 /// Takes the value of one slot away: its variable goes, and comes back without a value.
@@ -140,7 +148,11 @@ pub(super) async fn empty(shared: &Arc<Shared>, location: &Location, guard: &Gua
                 break;
             }
         }
-        restore(shared, &scope, deadline).await
+        match restore(shared, &scope, deadline).await {
+            // The variable is there again, without a value; that we do not see it is nothing to its being empty.
+            Err(BackendError::Denied) => Ok(()),
+            restored => restored,
+        }
     };
     let outcome = outcome.await;
     held.release().await;
