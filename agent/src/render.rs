@@ -17,6 +17,7 @@ mod on_change;
 mod pass;
 pub mod place;
 pub mod set;
+mod source;
 pub mod spec;
 mod task;
 pub mod template;
@@ -190,7 +191,7 @@ pub fn check_sources(sets: &[SetSpec]) -> Vec<String> {
     let mut problems = Vec::new();
     for file in sets.iter().flat_map(|set| &set.files) {
         let Source::File(path, kind) = &file.source else { continue };
-        let Ok(text) = pass::read_source(path) else { continue };
+        let Ok(text) = source::read(path) else { continue };
         let read = match kind {
             spec::SourceKind::Template => Content::template(&text),
             spec::SourceKind::Document => Content::document(file.format, &text),

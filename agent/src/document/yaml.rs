@@ -108,6 +108,8 @@ impl<V: Visitor> Reader<'_, '_, V> {
         tag: Option<&Tag>,
         span: &EventSpan,
     ) -> Result<(), DocumentError> {
+        let is_last = span.byte_range().is_some_and(|range| range.end == self.source.len());
+        let text = if is_last { scalar::at_end(text, style, self.source) } else { text };
         let kind = scalar::kind(text, style, tag);
         let number = self.number();
         let changed = match self.walk.next() {

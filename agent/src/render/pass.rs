@@ -11,8 +11,9 @@ use super::board::State;
 use super::content::{Content, ContentError, FILE_BYTES_MAX, Made};
 use super::place::{Destination, PlaceError};
 use super::set::{Set, Written};
+use super::source;
 use super::spec::{OnMissing, Source, SourceKind};
-use super::template::{Mistake, TEMPLATE_BYTES_MAX};
+use super::template::Mistake;
 use super::values::Values;
 use crate::access::AccessError;
 use crate::backend::BackendError;
@@ -244,7 +245,7 @@ fn load(due: Due) -> Job {
         }
         Source::File(path, kind) => (path, *kind),
     };
-    let read = read_source(path).and_then(|text| {
+    let read = source::read(path).and_then(|text| {
         let digest = Sha256::digest(&*text).into();
         if let Some(loaded) = job.due.loaded.as_ref().filter(|loaded| loaded.text == digest) {
             return Ok(loaded.clone());
@@ -263,21 +264,6 @@ fn load(due: Due) -> Job {
         Err(error) => job.error = Some(error),
     }
     job
-}
-
-/// The text of a template or document.
-pub(super) fn read_source(path: &std::path::Path) -> Result<Zeroizing<String>, RenderError> {
-    use std::io::Read as _;
-    let file = std::fs::File::open(path).map_err(|error| RenderError::Load(error.kind()))?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(16 << 10));
-    file.take(TEMPLATE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| RenderError::Load(error.kind()))?;
-    if bytes.len() > TEMPLATE_BYTES_MAX {
-        return Err(RenderError::NotText);
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| RenderError::NotText)?;
-    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// One try with what is known.

@@ -16,6 +16,8 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
@@ -30,14 +32,17 @@ pub use run::Lookup;
 /// Bytes of a template's own text.
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 
-/// What a run may do: one is an instruction, or 64 bytes that are made. 64 MiB in all.
-const FUEL: u64 = 1 << 20;
+/// What a run may do: one is an instruction, or 64 bytes that are made. 16 MiB in all.
+const FUEL: u64 = 1 << 18;
 
 /// What a first look may do (see [`Template::glance`]).
 const GLANCE_FUEL: u64 = 1 << 14;
 
-/// How long a run may take.
+/// How long a run may take. It looks at the time itself wherever it writes or calls a function.
 const TIME: Duration = Duration::from_secs(2);
+
+/// What is waited for beyond that: between two such moments there may be work that costs one instruction and much time.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Different secrets of one template.
 const IDS_MAX: usize = 1000;
@@ -84,6 +89,9 @@ pub enum Mistake {
     /// Arguments.
     #[error("a function or filter is given too few or too many arguments, or one of the wrong kind")]
     Arguments,
+    /// `[a:b]`.
+    #[error("a text or a list is cut by [from:to], which templates cannot do")]
+    Slice,
     /// An operation on values that do not have it.
     #[error("something is done with a value that cannot be done with it")]
     Operation,
@@ -137,9 +145,11 @@ pub enum Rendered {
 
 /// A template that was read, and run once with dummy values.
 pub struct Template {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     /// What the run with dummy values asked for.
     ids: Vec<SecretId>,
+    /// Of one that may not end in time: whether it runs now.
+    running: Option<Arc<AtomicBool>>,
 }
 
 impl Template {
@@ -170,14 +180,15 @@ impl Template {
         if source.len() > TEMPLATE_BYTES_MAX {
             return Err(TemplateError::new(Mistake::TooLarge));
         }
-        lint::check(source)?;
+        let glance = lint::check(source)?;
         let environment = std::thread::scope(|scope| {
             let reader = std::thread::Builder::new().stack_size(STACK);
             let thread = reader.spawn_scoped(scope, || environment(source, fuel));
             let other = TemplateError::new(Mistake::Other);
             thread.map_err(|_| other)?.join().map_err(|_panicked| other)?
         })?;
-        Ok(Self { environment, ids: Vec::new() })
+        let running = glance.compares.then(Arc::default);
+        Ok(Self { environment: Arc::new(environment), ids: Vec::new(), running })
     }
 
     /// Nothing is known to this run, so what it makes is thrown away with its dummies.
@@ -206,15 +217,63 @@ impl Template {
     }
 
     fn once(&self, run: &Arc<Run>, output_max: usize) -> Result<Zeroizing<Vec<u8>>, TemplateError> {
-        let mut out = Limited::new(output_max, run);
-        let made = self
-            .environment
-            .get_template(NAME)
-            .and_then(|template| template.render_captured_to(run.context(), &mut out).map(drop));
-        match made {
-            Ok(()) => Ok(out.into_bytes()),
-            Err(error) => Err(TemplateError { line: error.line(), mistake: mistake(&error, run) }),
+        match &self.running {
+            None => once(&self.environment, run, output_max),
+            Some(running) => self.watched(running, run, output_max),
         }
+    }
+
+    /// Runs on a thread of its own, which is left alone when it does not end in time: its work is bounded, and whoever
+    /// waits has waited enough. While it goes on the template is not run again.
+    fn watched(
+        &self,
+        running: &Arc<AtomicBool>,
+        run: &Arc<Run>,
+        output_max: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, TemplateError> {
+        if running.swap(true, Ordering::AcqRel) {
+            return Err(TemplateError::new(Mistake::Time));
+        }
+        let ends = Ends(Arc::clone(running));
+        let (outcome, ended) = std::sync::mpsc::channel();
+        let (environment, run) = (Arc::clone(&self.environment), Arc::clone(run));
+        let thread = std::thread::Builder::new().name("template".to_owned()).spawn(move || {
+            let made = once(&environment, &run, output_max);
+            drop(ends);
+            // Whoever asked may have gone.
+            let _sent = outcome.send(made);
+        });
+        thread.map_err(|_| TemplateError::new(Mistake::Other))?;
+        ended.recv_timeout(TIME + GRACE).unwrap_or_else(|error| {
+            Err(TemplateError::new(match error {
+                RecvTimeoutError::Timeout => Mistake::Time,
+                RecvTimeoutError::Disconnected => Mistake::Other,
+            }))
+        })
+    }
+}
+
+/// Notes the end of a run, however it ends.
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+fn once(
+    environment: &Environment<'static>,
+    run: &Arc<Run>,
+    output_max: usize,
+) -> Result<Zeroizing<Vec<u8>>, TemplateError> {
+    let mut out = Limited::new(output_max, run);
+    let made = environment
+        .get_template(NAME)
+        .and_then(|template| template.render_captured_to(run.context(), &mut out).map(drop));
+    match made {
+        Ok(()) => Ok(out.into_bytes()),
+        Err(error) => Err(TemplateError { line: error.line(), mistake: mistake(&error, run) }),
     }
 }
 

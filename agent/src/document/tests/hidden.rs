@@ -132,6 +132,14 @@ fn yaml_strings_are_what_the_core_schema_takes_for_strings() {
 }
 
 #[test]
+fn a_block_that_ends_with_its_source_is_stored_without_a_line_break_that_is_not_there() {
+    for (source, value) in [("a: |\n  hunter2", "hunter2"), ("a: |\n  hunter2\n", "hunter2\n"), ("a: |-\n  x\n", "x")] {
+        let (stored, _) = hidden(Format::Yaml, source, &[("/a", None)]).unwrap();
+        assert_eq!(stored, [format!("a={value}")]);
+    }
+}
+
+#[test]
 fn what_an_alias_repeats_is_stored_once_or_refused() {
     let yaml = |source, paths: &[(&str, Option<&str>)]| hidden(Format::Yaml, source, paths);
     let all = yaml("a: &x s\nb: *x\n", &[("/*", None)]).unwrap();

@@ -66,7 +66,25 @@ fn a_block_is_written_in_quotes_where_its_lines_cannot_hold_the_value() {
     becomes("a: # >\n  &b !own\n  # |\n  |1-\n   @\n", "\n", "a: # >\n  &b !own\n  # |\n  \"  \\n\"\n");
     // These libyaml does not take.
     assert_eq!(yaml(&format!("--- |\n{P}\n--- 1\n"), &["..."]), "--- \"...\\n\"\n--- 1\n");
-    assert_eq!(yaml(&format!("- &|>|\n >\n  {P}"), &["\n"]), "- &|>|\n \"\\n\\n\"\n");
+    assert_eq!(yaml(&format!("- &|>|\n >\n  {P}"), &["\n"]), "- &|>|\n \"\\n\"\n");
+}
+
+#[test]
+fn a_block_that_ends_with_its_source_has_no_line_break_that_is_not_there() {
+    for (source, value, expected) in [
+        ("a: |\n  @", "v", "a: |\n  v"),
+        ("a: |\n  @", " v", "a: \" v\"\n"),
+        ("a: |+\n  x\n\n  @", " v", "a: \"x\\n\\n v\"\n"),
+        ("a: |\r\n  x\r\n  @", " v", "a: \"x\\n v\"\r\n"),
+        ("a: >\n  x\n  @", "v\nw", "a: \"x v\\nw\"\n"),
+        ("a: |-\n  @", " v", "a: \" v\"\n"),
+        ("a: &x |\n  @\nb: *x\nc: |\n  @", " v", "a: &x \" v\\n\"\nb: *x\nc: \" v\"\n"),
+    ] {
+        // Neither does this libyaml.
+        assert_eq!(yaml(&source.replace('@', P), &[value; 2]), expected, "{source:?}");
+    }
+    becomes("a: |\n  @\n", " v", "a: \" v\\n\"\n");
+    becomes("a: |\n  @\n# c", " v", "a: \" v\\n\"\n# c");
 }
 
 #[test]

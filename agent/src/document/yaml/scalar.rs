@@ -25,6 +25,15 @@ pub(super) fn kind(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> LeafKin
     }
 }
 
+/// A block scalar with which `source` ends. The line break at its end is empty where there is none (YAML 1.2.2, rule
+/// `b-chomped-last`); the parser adds one.
+pub(super) fn at_end<'a>(text: &'a str, style: ScalarStyle, source: &str) -> &'a str {
+    let last = source.rsplit(['\n', '\r']).next().unwrap_or_default().trim_start_matches(' ');
+    let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+    let chomped = text.strip_suffix('\n').filter(|chomped| is_block && !last.is_empty() && chomped.ends_with(last));
+    chomped.unwrap_or(text)
+}
+
 fn plain_kind(text: &str) -> LeafKind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => LeafKind::Null,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use granit_parser::{Event, ScalarStyle};
 
-use super::parser;
+use super::{parser, scalar};
 use crate::document::WriteError;
 use crate::document::splice::{Edit, Splice};
 
@@ -21,9 +21,9 @@ pub(in crate::document) fn verify(
     let mut leaf = 0;
     let mut tags = HashMap::new();
     loop {
-        let (old, new) = match (before.next(), after.next()) {
+        let (old, new, span) = match (before.next(), after.next()) {
             (None, None) => break,
-            (Some(Ok((old, _))), Some(Ok((new, _)))) => (old, new),
+            (Some(Ok((old, _))), Some(Ok((new, span)))) => (old, new, span),
             _ => return Err(WriteError::Unfaithful),
         };
         if let Event::Scalar(_, _, anchor @ 1.., tag) = &old {
@@ -42,7 +42,8 @@ pub(in crate::document) fn verify(
                     (Event::Alias(anchor), Event::Scalar(_, _, 0, tag)) => tags.get(anchor) == Some(tag),
                     _ => false,
                 };
-                marked && is_edited(&new, edit, splice, values)
+                let last = span.byte_range().is_some_and(|range| range.end == written.len()).then_some(written);
+                marked && is_edited(&new, last, edit, splice, values)
             }
             None => old == new,
         };
@@ -53,10 +54,10 @@ pub(in crate::document) fn verify(
     if edits.next().is_some() { Err(WriteError::Unfaithful) } else { Ok(()) }
 }
 
-/// Whether `new` is a string with the content of `edit`.
-fn is_edited(new: &Event<'_>, edit: &Edit, splice: &Splice, values: &[&str]) -> bool {
+/// Whether `new` is a string with the content of `edit`; with what it is the end of, if it is of anything.
+fn is_edited(new: &Event<'_>, end_of: Option<&str>, edit: &Edit, splice: &Splice, values: &[&str]) -> bool {
     let Event::Scalar(text, style, ..) = new else { return false };
-    let mut rest = Some(&**text);
+    let mut rest = Some(end_of.map_or(&**text, |source| scalar::at_end(text, *style, source)));
     for part in splice.parts(edit, values) {
         rest = rest.and_then(|rest| rest.strip_prefix(part));
     }

@@ -36,8 +36,16 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Result<(), SourceError> {
             (Quotes::None, '\'') => quotes = Quotes::Single,
             (Quotes::None, '"') => quotes = Quotes::Double,
             (Quotes::Single, '\'') | (Quotes::Double, '"') => quotes = Quotes::None,
-            // What follows is itself, unless that is a value: `\$<…>` would take its first character.
-            (Quotes::None | Quotes::Double, '\\') if !reading.rest().starts_with("\\$<") => reading.take(),
+            (Quotes::None | Quotes::Double, '\\') => {
+                let from = reading.position();
+                reading.take();
+                // What follows is itself. Before a placeholder it means that its `$` is not the shell's, and would take
+                // the first character of the value.
+                if in_value && matches!(reading.peek(), Some(Symbol::Placeholder)) {
+                    reading.replace_from(from, "");
+                    continue;
+                }
+            }
             _ => {}
         }
         after_space = matches!(character, ' ' | '\t' | '\n');

@@ -14,32 +14,52 @@ pub(super) struct Place {
 }
 
 pub(super) fn read(reading: &mut Reading<'_>) {
+    let mut has_key = false;
     while reading.peek().is_some() {
-        line(reading);
+        has_key = line(reading, has_key);
         // The end of the line, if there is one.
         reading.take();
     }
 }
 
-fn line(reading: &mut Reading<'_>) {
+/// One line, behind a line with a key or not; whether a key stands in it, or in the one that it goes on with.
+fn line(reading: &mut Reading<'_>, has_key: bool) -> bool {
+    let goes_on = has_key && matches!(reading.peek(), Some(Symbol::Char(' ' | '\t')));
     skip_space(reading);
-    if matches!(reading.peek(), Some(Symbol::Char('#' | ';' | '['))) {
-        return reading.take_line();
+    let mut first = true;
+    match reading.peek() {
+        None | Some(Symbol::Char('\n')) => return has_key,
+        Some(Symbol::Char('#' | ';')) => {
+            reading.take_line();
+            return has_key;
+        }
+        Some(Symbol::Char('[')) => {
+            reading.take_line();
+            return false;
+        }
+        Some(_) => {}
     }
-    // The key; a placeholder in it is text.
+    // The key; a placeholder in it is text. An indented line without one is more of the value before.
     loop {
         match reading.peek() {
-            None | Some(Symbol::Char('\n')) => return,
-            Some(Symbol::Char('=' | ':')) => break reading.take(),
-            Some(_) => reading.take(),
+            None | Some(Symbol::Char('\n')) => return goes_on,
+            Some(Symbol::Placeholder) if goes_on => break,
+            Some(Symbol::Char('=' | ':')) => {
+                reading.take();
+                first = true;
+                skip_space(reading);
+                break;
+            }
+            Some(_) => {
+                reading.take();
+                first = false;
+            }
         }
     }
-    skip_space(reading);
     let mut quote = None;
-    let mut first = true;
     loop {
         match reading.peek() {
-            None | Some(Symbol::Char('\n')) => return,
+            None | Some(Symbol::Char('\n')) => return true,
             Some(Symbol::Placeholder) => {
                 let after = reading.rest().split_once('>').map_or("", |(_, after)| after);
                 let last = after.split('\n').next().unwrap_or_default().trim().is_empty();

@@ -29,6 +29,7 @@ fn line(reading: &mut Reading<'_>) {
                 continue;
             }
             Some(Symbol::Char('\\')) => {
+                let from = reading.position();
                 reading.take();
                 // A line break that is escaped, of two characters too.
                 if reading.rest().starts_with("\r\n") {
@@ -36,6 +37,9 @@ fn line(reading: &mut Reading<'_>) {
                 }
                 // A placeholder after a backslash is one like any other: the backslash escapes its `$`, and goes with it.
                 if matches!(reading.peek(), Some(Symbol::Placeholder)) {
+                    if in_value {
+                        reading.replace_from(from, "");
+                    }
                     continue;
                 }
             }

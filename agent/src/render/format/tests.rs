@@ -157,6 +157,50 @@ proptest! {
 }
 
 #[test]
+fn a_backslash_before_a_placeholder_is_the_dollars_and_goes_with_it() {
+    let env = |source: &str, value: &str| write(Format::Env, source, value).unwrap();
+    assert_eq!(env("K=\"\\@\"", "$HOME x"), "K=\"\\$HOME x\"");
+    assert_eq!(env("K=\\@", "a b"), "K='a b'");
+    assert_eq!(env("K=\"\\@\"", "nabc"), "K=\"nabc\"");
+    assert_eq!(env("K=\"\\\\@\"", "n"), "K=\"\\\\n\"", "a backslash that is itself");
+    assert_eq!(env("K='\\@'", "n"), "K='\\n'", "within single marks it is nothing");
+    let properties = |source: &str, value: &str| write(Format::Properties, source, value).unwrap();
+    for value in ["nabc", "u0041", "x y"] {
+        assert_eq!(properties("k=\\@", value), format!("k={value}"));
+    }
+    assert_eq!(properties("k=\\@", "=x"), "k=\\=x");
+    assert_eq!(properties("k=\\\\@", "n"), "k=\\\\n");
+}
+
+#[test]
+fn an_indented_line_of_ini_goes_on_with_a_value_or_has_a_key_of_its_own() {
+    let ini = |source: &str| write(Format::Ini, source, "v").unwrap();
+    assert_eq!(ini("[a]\nk =\n   @\n"), "[a]\nk =\n   v\n");
+    assert_eq!(ini("k = x\n\n  y @ z\n  @\n"), "k = x\n\n  y v z\n  v\n");
+    assert_eq!(ini("[a]\n  k = @\n  l = @\n"), "[a]\n  k = v\n  l = v\n");
+    assert_eq!(ini("k = x\n  # @\n[@]\n  @\n"), format!("k = x\n  # {AT}\n[{AT}]\n  {AT}\n"));
+    assert!(write(Format::Ini, "k =\n  @\n", "#v").is_err(), "it would be a comment");
+}
+
+#[test]
+fn white_space_behind_a_toml_line_that_goes_on_is_the_values() {
+    let written = write(Format::Toml, "k = \"\"\"abc\\\n@\"\"\"\n", "  lead").unwrap();
+    let read: ::toml::Table = written.parse().unwrap();
+    assert_eq!(read["k"].as_str(), Some("abc  lead"));
+}
+
+#[test]
+fn an_xml_declaration_may_have_an_apostrophe_in_its_comments_and_text_may_end_in_brackets() {
+    let source = "<!DOCTYPE a [ <!-- don't --><?p it's ?><!ENTITY e '>'> ]><a>@</a>";
+    assert_eq!(write(Format::Xml, source, "v").unwrap(), source.replace('@', "v"));
+    for (source, value) in [("<a>]@></a>", "]"), ("<a>@></a>", "]]"), ("<a>@]></a>", "x]")] {
+        let written = write(Format::Xml, source, value).unwrap();
+        let text = source.replace('@', value).replace("<a>", "").replace("</a>", "");
+        assert_eq!(xml_text(&written), [text], "{written}");
+    }
+}
+
+#[test]
 fn a_document_without_placeholders_is_copied() {
     for (format, source) in [
         (Format::Env, "# a\nexport A=\"b'c\\\"\" # x\nB='\\'\n"),

@@ -169,7 +169,15 @@ pub(super) fn put(place: Place, value: &str, out: &mut String) {
     if place == Place::Bare {
         out.push('"');
     }
-    value.chars().for_each(|character| escape(character, out));
+    // White space is cut away behind a backslash at the end of a line (TOML 1.0, "String").
+    let rest = match value.strip_prefix(' ') {
+        Some(rest) if place == Place::String => {
+            out.push_str("\\u0020");
+            rest
+        }
+        _ => value,
+    };
+    rest.chars().for_each(|character| escape(character, out));
     if place == Place::Bare {
         out.push('"');
     }

@@ -97,6 +97,11 @@ fn doctype(reading: &mut Reading<'_>) -> Result<(), SourceError> {
     let (mut quote, mut depth) = (None, 0_usize);
     loop {
         let Some(symbol) = reading.peek() else { return Err(SourceError::Open) };
+        let skipped = SKIPPED.iter().find(|(begin, _)| quote.is_none() && reading.rest().starts_with(begin));
+        if let Some((_, end)) = skipped {
+            skip_to(reading, end)?;
+            continue;
+        }
         if let Symbol::Char(character) = symbol {
             match (quote, character) {
                 (Some(open), _) => quote = Some(open).filter(|open| *open != character),
@@ -155,6 +160,11 @@ pub(super) fn put(place: Place, value: &str, out: &mut String) -> Result<(), Unf
         }
         return Ok(());
     }
+    // A `]` at the end could become part of `]]>`, which no text may hold, with what follows (§2.4).
+    let (value, bracket) = match value.strip_suffix(']') {
+        Some(value) if place == Place::Text => (value, "&#93;"),
+        _ => (value, ""),
+    };
     for character in value.chars() {
         match character {
             '&' => out.push_str("&amp;"),
@@ -174,5 +184,6 @@ pub(super) fn put(place: Place, value: &str, out: &mut String) -> Result<(), Unf
             other => out.push(other),
         }
     }
+    out.push_str(bracket);
     Ok(())
 }

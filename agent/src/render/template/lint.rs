@@ -15,9 +15,18 @@ const NESTED_MAX: usize = 64;
 /// Tokens of all expressions and statements.
 const ALL_MAX: usize = 200_000;
 
-pub(super) fn check(source: &str) -> Result<(), TemplateError> {
+/// What a run of a template may be like.
+pub(super) struct Glance {
+    /// It may compare texts, which costs one instruction however long they are.
+    pub(super) compares: bool,
+}
+
+pub(super) fn check(source: &str) -> Result<Glance, TemplateError> {
     let (mut in_this, mut all, mut nested) = (0_usize, 0_usize, 0_usize);
     let mut before = Before::Begin;
+    let mut compares = false;
+    // The brackets that are open; a colon right within `[…]` cuts.
+    let mut open = Vec::new();
     let syntax = minijinja::syntax::SyntaxConfig::default();
     for token in tokenize(source, false, syntax) {
         let (token, span) = token.map_err(|error| TemplateError { line: error.line(), mistake: Mistake::Syntax })?;
@@ -45,6 +54,15 @@ pub(super) fn check(source: &str) -> Result<(), TemplateError> {
             Token::Dot => (Before::Dot, false),
             _ => (Before::Other, false),
         };
+        match token {
+            // It costs one instruction, and may walk through all of a text.
+            Token::Colon if matches!(open.last(), Some(Token::BracketOpen)) => return at(Mistake::Slice),
+            Token::BracketOpen | Token::BraceOpen | Token::ParenOpen => open.push(token),
+            Token::BracketClose | Token::BraceClose | Token::ParenClose => drop(open.pop()),
+            Token::Eq | Token::Ne | Token::Gt | Token::Gte | Token::Lt | Token::Lte => compares = true,
+            _ if begins => open.clear(),
+            _ => {}
+        }
         before = now;
         in_this = if begins { 0 } else { in_this + 1 };
         all += 1;
@@ -52,7 +70,7 @@ pub(super) fn check(source: &str) -> Result<(), TemplateError> {
             return at(Mistake::TooLarge);
         }
     }
-    Ok(())
+    Ok(Glance { compares })
 }
 
 /// What stands before a token, as far as it matters.

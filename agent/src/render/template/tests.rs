@@ -123,11 +123,21 @@ fn t5_what_never_ends_or_grows_too_large_is_stopped() {
         "{{ ('\\n' * 1000000) | indent(256) }}".to_owned(),
         "{% set a = ['x' * 1000000] * 100 %}{{ a | json }}".to_owned(),
         "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(),
+        "{% set s = 'a' * 4000000 %}{% set t = 'a' * 4000000 %}{% for a in [1] * 30000 %}{% if s == t %}{% endif %}{% endfor %}"
+            .to_owned(),
     ] {
         let found = mistake(&source);
         let stopped = matches!(found, Mistake::Work | Mistake::Output | Mistake::Operation | Mistake::Time);
         assert!(stopped, "{found:?}: {source:.80}");
     }
+}
+
+#[test]
+fn n8_nothing_is_cut_by_a_slice_which_would_cost_nothing_and_take_long() {
+    for source in ["{{ 'abc'[0:1] }}", "{{ 'abc'[::-1] }}", "{{ [1, 2][{'a': 1}['a']:] }}"] {
+        assert_eq!(mistake(source), Mistake::Slice, "{source}");
+    }
+    assert_eq!(run("{{ {'a': 'x'}['a'] }}{{ [{'a': 'y'}][0]['a'] }}", "").unwrap(), "xy");
 }
 
 #[test]
