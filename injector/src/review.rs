@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::inject::{Decision, Entry, Request, inject};
+use crate::inject::{Decision, Entry, Operation, Reason, Request, inject};
 use crate::profile::Settings;
 use parse::{Review, Unfit};
 
@@ -49,6 +49,10 @@ pub fn answer(body: &[u8], entry: Entry, settings: &Settings) -> Verdict {
         Err(unfit) => return refused(unfit),
     };
     let uid = review.uid.as_ref();
+    // What goes, or is only connected to, may have no object at all.
+    if matches!(review.operation, Operation::Delete | Operation::Connect) {
+        return verdict("allowed", Reason::NotCreate.name(), uid, Response::allowed());
+    }
     let pod = match review.pod() {
         Ok(Some(pod)) => pod,
         Ok(None) => return verdict("allowed", "subresource", uid, Response::allowed()),

@@ -39,6 +39,9 @@ there, and `render` is the last one, so that a pod's files can be added and noth
 {{- define "cloakroom.injected.command" -}}["cloakroom", "agent"]{{- end -}}
 {{- define "cloakroom.injected.init" -}}["cloakroom", "render"]{{- end -}}
 
+{{/* What its startup probe runs. */}}
+{{- define "cloakroom.injected.probes" -}}[["cloakroom", "ready"], ["cloakroom", "ready", "--files"]]{{- end -}}
+
 {{/* Paths in the agent's container and the volumes that lie there. */}}
 {{- define "cloakroom.injected.mounts" -}}
 {"/run/cloakroom": "cloakroom-socket", "/cloakroom/files": "cloakroom-files", "/var/run/secrets/cloakroom/kube": "cloakroom-kube", "/var/run/secrets/cloakroom/conjur": "cloakroom-conjur"}

@@ -40,6 +40,25 @@ fn response(verdict: &Verdict) -> Value {
 }
 
 #[test]
+fn what_deletes_or_connects_to_a_pod_is_left_alone_though_it_has_no_pod_to_show() {
+    let deletes = |review: &mut Value| {
+        review["request"]["operation"] = json!("DELETE");
+        review["request"]["oldObject"] = review["request"]["object"].take();
+    };
+    let connects = |review: &mut Value| {
+        review["request"]["operation"] = json!("CONNECT");
+        review["request"]["subResource"] = json!("exec");
+        review["request"]["object"] = json!({"kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh"]});
+        review["request"]["kind"]["kind"] = json!("PodExecOptions");
+    };
+    for change in [&deletes as &dyn Fn(&mut Value), &connects] {
+        let verdict = ask(review(change).to_string().as_bytes());
+        assert_eq!((verdict.decision, verdict.reason), ("allowed", "not_create"));
+        assert_eq!(response(&verdict)["allowed"], true);
+    }
+}
+
+#[test]
 fn w1_what_is_no_review_is_malformed_and_nothing_of_it_comes_back() {
     for (body, reason) in [
         (Vec::new(), "not-json"),
