@@ -4,13 +4,14 @@ mod connection;
 mod places;
 pub mod webhook;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,9 @@ use webhook::Webhook;
 
 /// How long `accept` is left alone when it fails, which is when descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that are taken at the end because they came before it; more than a listener's queue holds by default.
+const LATE_MAX: usize = 4096;
 
 /// How long connections may take to end once they have been asked to: longer than any review.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -44,6 +48,15 @@ pub fn tls(serving: Arc<Serving>, provider: Arc<CryptoProvider>) -> Result<Arc<S
 /// Serves until `stop`, then lets every review that has begun end.
 pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, webhook: Arc<Webhook>, stop: CancellationToken) {
     let (acceptor, places, connections) = (TlsAcceptor::from(tls), Places::default(), TaskTracker::new());
+    let begin = |stream: TcpStream, peer: SocketAddr| {
+        // No answer to one too many: a peer that opens so many does not read it.
+        let Some(place) = places.take(peer.ip()) else { return };
+        let (acceptor, webhook, stop) = (acceptor.clone(), Arc::clone(&webhook), stop.clone());
+        connections.spawn(async move {
+            connection::serve(stream, acceptor, webhook, stop).await;
+            drop(place);
+        });
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -51,20 +64,17 @@ pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, webhook: Arc<W
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                // No answer to one too many: a peer that opens so many does not read it.
-                let Some(place) = places.take(peer.ip()) else { continue };
-                let (acceptor, webhook, stop) = (acceptor.clone(), Arc::clone(&webhook), stop.clone());
-                connections.spawn(async move {
-                    connection::serve(stream, acceptor, webhook, stop).await;
-                    drop(place);
-                });
-            }
+            Ok((stream, peer)) => begin(stream, peer),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+    // Whoever was let in by the kernel before has its request on the way.
+    for _ in 0..LATE_MAX {
+        let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await else { break };
+        begin(stream, peer);
     }
     drop(listener);
     connections.close();

@@ -34,8 +34,11 @@ async fn started() -> (WebhookServer, State) {
 }
 
 async fn raw(server: &WebhookServer, bundle: &str) -> TlsStream<TcpStream> {
+    shaken(TcpStream::connect(server.address).await.unwrap(), bundle).await
+}
+
+async fn shaken(stream: TcpStream, bundle: &str) -> TlsStream<TcpStream> {
     let connector = TlsConnector::from(std::sync::Arc::new(trusting(bundle)));
-    let stream = TcpStream::connect(server.address).await.unwrap();
     connector.connect(ServerName::try_from(NAME).unwrap(), stream).await.unwrap()
 }
 
@@ -130,6 +133,27 @@ async fn a_review_that_has_begun_ends_while_new_connections_are_refused() {
     drop(stream.read_to_string(&mut said).await);
     assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"uid\":\"one\""), "{said}");
     tokio::time::timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn u3_whoever_connected_just_before_the_end_has_a_first_review_answered() {
+    let (server, state) = started().await;
+    let connected = TcpStream::connect(server.address).await.unwrap();
+    let ready = raw(&server, &state.bundle()).await;
+    let idle = raw(&server, &state.bundle()).await;
+    server.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for mut stream in [shaken(connected, &state.bundle()).await, ready] {
+        let body = review("one").to_string();
+        let head = format!("POST /inject/asked HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let mut said = String::new();
+        drop(stream.read_to_string(&mut said).await);
+        assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"uid\":\"one\""), "{said}");
+    }
+    // Who sends nothing is not waited for any longer.
+    tokio::time::timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap();
+    drop(idle);
 }
 
 #[tokio::test]

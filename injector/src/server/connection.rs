@@ -35,6 +35,10 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
+/// How long after our end has come a connection without a request is still given time for its first one: whoever made
+/// it a moment ago has one on the way, and would hear of it as a broken connection.
+const FIRST: Duration = Duration::from_millis(500);
+
 /// What a connection is doing.
 #[derive(Default)]
 struct Work {
@@ -46,8 +50,9 @@ pub(super) async fn serve(stream: TcpStream, acceptor: TlsAcceptor, webhook: Arc
     // Small answers must not wait for each other (Nagle); one that cannot be set is only slower.
     drop(stream.set_nodelay(true));
     let shaken = tokio::select! {
-        () = stop.cancelled() => return,
+        biased;
         shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => shaken,
+        () = late(&stop) => return,
     };
     // Somebody who does not trust us, does not speak TLS or does not speak at all: there is nobody to tell.
     let Ok(Ok(stream)) = shaken else { return };
@@ -79,9 +84,30 @@ pub(super) async fn serve(stream: TcpStream, acceptor: TlsAcceptor, webhook: Arc
         () = stop.cancelled() => {}
         () = idle(&work) => {}
     }
+    if stop.is_cancelled() {
+        tokio::select! {
+            _closed = connection.as_mut() => return,
+            () = first(&work) => {}
+        }
+    }
     // HTTP/2 is told GOAWAY, HTTP/1.1 `Connection: close`: what has begun ends, and nothing new comes.
     connection.as_mut().graceful_shutdown();
     let _closed = connection.await;
+}
+
+/// Returns some time after our end has come.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(FIRST).await;
+}
+
+/// Returns once there was a request, or none came in time.
+async fn first(work: &Work) {
+    const LOOK: Duration = Duration::from_millis(10);
+    let until = tokio::time::Instant::now() + FIRST;
+    while work.begun.load(Ordering::Relaxed) == 0 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Returns once no request has been open for the idle time.
