@@ -39,6 +39,10 @@ const PING_ANSWER: Duration = Duration::from_secs(10);
 /// it a moment ago has one on the way, and would hear of it as a broken connection.
 const FIRST: Duration = Duration::from_millis(500);
 
+/// How long a socket stays open after the last word on it. A request that crosses our GOAWAY is then sent anew by its
+/// sender, which reads that word; on a socket that is gone its write would fail, and that is what it would report.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// What a connection is doing.
 #[derive(Default)]
 struct Work {
@@ -49,6 +53,7 @@ struct Work {
 pub(super) async fn serve(stream: TcpStream, acceptor: TlsAcceptor, webhook: Arc<Webhook>, stop: CancellationToken) {
     // Small answers must not wait for each other (Nagle); one that cannot be set is only slower.
     drop(stream.set_nodelay(true));
+    let Ok((stream, socket)) = kept_open(stream) else { return };
     let shaken = tokio::select! {
         biased;
         shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => shaken,
@@ -93,6 +98,15 @@ pub(super) async fn serve(stream: TcpStream, acceptor: TlsAcceptor, webhook: Arc
     // HTTP/2 is told GOAWAY, HTTP/1.1 `Connection: close`: what has begun ends, and nothing new comes.
     connection.as_mut().graceful_shutdown();
     let _closed = connection.await;
+    tokio::time::sleep(LINGER).await;
+    drop(socket);
+}
+
+/// The stream, and its socket once more, which is open for as long as that is kept.
+fn kept_open(stream: TcpStream) -> std::io::Result<(TcpStream, std::net::TcpStream)> {
+    let stream = stream.into_std()?;
+    let socket = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, socket))
 }
 
 /// Returns some time after our end has come.
