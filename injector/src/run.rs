@@ -111,7 +111,7 @@ pub async fn injector(options: Options, started: impl FnOnce(SocketAddr)) -> any
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = server::serve(listener, tls, webhook, closing.clone()) => {}
+            () = server::serve(listener, tls, webhook, draining.clone(), closing.clone()) => {}
             () = until => {}
         }
     };

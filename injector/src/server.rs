@@ -45,15 +45,23 @@ pub fn tls(serving: Arc<Serving>, provider: Arc<CryptoProvider>) -> Result<Arc<S
     Ok(Arc::new(config))
 }
 
-/// Serves until `stop`, then lets every review that has begun end.
-pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, webhook: Arc<Webhook>, stop: CancellationToken) {
+/// Serves until `stop`, then lets every review that has begun end. From `draining` on, which comes earlier, no connection
+/// of HTTP/1.1 is used for a second review.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    webhook: Arc<Webhook>,
+    draining: CancellationToken,
+    stop: CancellationToken,
+) {
     let (acceptor, places, connections) = (TlsAcceptor::from(tls), Places::default(), TaskTracker::new());
     let begin = |stream: TcpStream, peer: SocketAddr| {
         // No answer to one too many: a peer that opens so many does not read it.
         let Some(place) = places.take(peer.ip()) else { return };
-        let (acceptor, webhook, stop) = (acceptor.clone(), Arc::clone(&webhook), stop.clone());
+        let (acceptor, webhook) = (acceptor.clone(), Arc::clone(&webhook));
+        let (draining, stop) = (draining.clone(), stop.clone());
         connections.spawn(async move {
-            connection::serve(stream, acceptor, webhook, stop).await;
+            connection::serve(stream, acceptor, webhook, draining, stop).await;
             drop(place);
         });
     };

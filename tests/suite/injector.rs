@@ -150,6 +150,7 @@ async fn u3_whoever_connected_just_before_the_end_has_a_first_review_answered() 
         let mut said = String::new();
         drop(stream.read_to_string(&mut said).await);
         assert!(said.starts_with("HTTP/1.1 200") && said.contains("\"uid\":\"one\""), "{said}");
+        assert!(said.contains("\r\nconnection: close\r\n"), "so that nobody sends another one here: {said}");
     }
     // Who sends nothing is not waited for any longer.
     tokio::time::timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap();

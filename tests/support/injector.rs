@@ -138,7 +138,7 @@ impl WebhookServer {
         let address = listener.local_addr().unwrap();
         let tls = server::tls(Arc::clone(&serving), provider()).unwrap();
         let webhook = Webhook::new(Settings::parse(SETTINGS).unwrap(), ReviewMetrics::default());
-        let task = TaskTracker::new().spawn(server::serve(listener, tls, webhook, stop.clone()));
+        let task = TaskTracker::new().spawn(server::serve(listener, tls, webhook, stop.clone(), stop.clone()));
         Self { address, serving, stop, task: AbortOnDropHandle::new(task) }
     }
 }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -50,7 +53,13 @@ struct Work {
     begun: AtomicU64,
 }
 
-pub(super) async fn serve(stream: TcpStream, acceptor: TlsAcceptor, webhook: Arc<Webhook>, stop: CancellationToken) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    webhook: Arc<Webhook>,
+    draining: CancellationToken,
+    stop: CancellationToken,
+) {
     // Small answers must not wait for each other (Nagle); one that cannot be set is only slower.
     drop(stream.set_nodelay(true));
     let Ok((stream, socket)) = kept_open(stream) else { return };
@@ -64,11 +73,18 @@ pub(super) async fn serve(stream: TcpStream, acceptor: TlsAcceptor, webhook: Arc
     let work = Arc::new(Work::default());
     let service = service_fn({
         let work = Arc::clone(&work);
-        move |request| {
-            let (webhook, work) = (Arc::clone(&webhook), Arc::clone(&work));
+        move |request: Request<Incoming>| {
+            let (webhook, work, draining) = (Arc::clone(&webhook), Arc::clone(&work), draining.clone());
             async move {
                 let _open = Open::new(&work);
-                Ok::<_, Infallible>(webhook.answer(request).await)
+                let is_old = request.version() != Version::HTTP_2;
+                let mut response = webhook.answer(request).await;
+                // API servers speak HTTP/1.1 to webhooks, and send no review again whose connection was closed as they
+                // wrote it. So the last answer on each says that it is the last one, for as long as we are still there.
+                if is_old && draining.is_cancelled() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
             }
         }
     });
