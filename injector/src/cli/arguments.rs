@@ -119,7 +119,7 @@ pub(super) struct ServeArguments {
     #[arg(long)]
     pub(super) without_pod_count: bool,
     /// From SIGTERM to the last new connection
-    #[arg(long, value_name = "TIME", default_value = "5s")]
+    #[arg(long, value_name = "TIME", default_value = "10s")]
     pub(super) drain_delay: Time,
 }
 
