@@ -5,6 +5,7 @@
 //! From that alone it follows that after an acknowledged write nothing older is answered, and it does not matter whether
 //! the write succeeded, failed, or is unknown.
 
+mod confirm;
 mod entry;
 mod flight;
 mod follow;
@@ -22,6 +23,7 @@ use crate::clock::{Clock, Moment};
 use crate::id::{Checksum, Location, Scope};
 use crate::slots::{OnboardRequest, OnboardedItem};
 
+use confirm::First;
 use entry::Stored;
 pub use entry::{Entry, Served, Source};
 use flight::{Flights, Landing};
@@ -158,15 +160,10 @@ impl Cache {
             Place::Known(served) => return Ok(served),
             Place::Coming(landing) => landing,
         };
-        let behind = self.inner.may_be_behind(&landing);
-        let answer = self.inner.arrive(landing, permit.location()).await;
-        if !behind || !Inner::is_doubted(&answer, &asked) {
-            return answer;
-        }
-        let mut departures = flight::Departures::default();
-        let Some(landing) = self.inner.doubt(&permit, &asked, &mut departures) else { return answer };
-        Inner::depart(&self.inner, departures);
-        self.inner.arrive(landing?, permit.location()).await
+        let mut first = [self.inner.first(landing, permit.location(), &asked).await];
+        Inner::confirm(&self.inner, &mut first, &[(permit, asked)]).await;
+        let [first] = first;
+        first.answer
     }
 
     /// As [`Cache::get`] for several, in order, with one call to the backend for all that is not known.
@@ -175,39 +172,16 @@ impl Cache {
         let places: Vec<_> =
             wanted.iter().map(|(permit, asked)| self.inner.serve(permit, asked, &mut departures)).collect();
         Inner::depart(&self.inner, departures);
-        let mut answers = Vec::with_capacity(places.len());
-        let mut doubted = Vec::new();
-        for (number, (place, (permit, asked))) in places.into_iter().zip(&wanted).enumerate() {
-            answers.push(match place {
-                Ok(Place::Known(served)) => Ok(served),
-                Ok(Place::Coming(landing)) => {
-                    let behind = self.inner.may_be_behind(&landing);
-                    let answer = self.inner.arrive(landing, permit.location()).await;
-                    if behind && Inner::is_doubted(&answer, asked) {
-                        doubted.push((number, permit, asked));
-                    }
-                    answer
-                }
-                Err(error) => Err(error),
+        let mut firsts = Vec::with_capacity(places.len());
+        for (place, (permit, asked)) in places.into_iter().zip(&wanted) {
+            firsts.push(match place {
+                Ok(Place::Known(served)) => First::last(Ok(served)),
+                Ok(Place::Coming(landing)) => self.inner.first(landing, permit.location(), asked).await,
+                Err(error) => First::last(Err(error)),
             });
         }
-        // Registered and sent without a wait between: what is registered is waited for by others.
-        let mut departures = flight::Departures::default();
-        let again: Vec<_> = doubted
-            .into_iter()
-            .filter_map(|(number, permit, asked)| {
-                let landing = self.inner.doubt(permit, asked, &mut departures)?;
-                Some((number, permit, landing))
-            })
-            .collect();
-        Inner::depart(&self.inner, departures);
-        for (number, permit, landing) in again {
-            answers[number] = match landing {
-                Ok(landing) => self.inner.arrive(landing, permit.location()).await,
-                Err(error) => Err(error),
-            };
-        }
-        answers
+        Inner::confirm(&self.inner, &mut firsts, &wanted).await;
+        firsts.into_iter().map(|first| first.answer).collect()
     }
 
     /// Writes one secret.
@@ -361,37 +335,6 @@ impl Inner {
             }
             Err(missing) => Known::Answer(Err(missing), false),
         }
-    }
-
-    /// Whether a fetch may bring what has been replaced at the copy that takes the writes.
-    fn may_be_behind(&self, landing: &Landing) -> bool {
-        landing.freshness == Freshness::Any && self.backend.has_replica()
-    }
-
-    /// Whether the caller's id names another value than the answer has.
-    fn is_doubted(answer: &Result<Served, BackendError>, asked: &Checksum) -> bool {
-        !asked.is_empty()
-            && match answer {
-                Ok(served) => served.entry.checksum() != asked,
-                Err(error) => matches!(error, BackendError::Absent | BackendError::ScopeMissing),
-            }
-    }
-
-    /// What a replica has answered is asked of the copy that takes the writes; none where that was done a moment ago.
-    fn doubt(
-        &self,
-        permit: &ReadPermit,
-        asked: &Checksum,
-        departures: &mut flight::Departures,
-    ) -> Option<Result<Landing, BackendError>> {
-        let now = self.clock.now();
-        if let Some(stored) = self.entries.get(permit.location()).filter(|stored| stored.is_current()) {
-            if !self.flights.has_latest(permit.location()) && stored.is_settled(asked, now, FORCED_INTERVAL) {
-                return None;
-            }
-            stored.settle(asked, now);
-        }
-        Some(self.board(permit, asked, Freshness::Latest, departures))
     }
 
     fn ttl_left(&self, stored: &Stored, now: Moment) -> Option<Duration> {

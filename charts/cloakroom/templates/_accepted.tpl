@@ -1,7 +1,7 @@
 {{/*
 The pairs of image and configuration that the policy accepts, as its variables: `current_PROFILE_N`, `previous_…` likewise;
-`earlier_…` is what was
-accepted before that and may still be what serves; `given_N` and `further_N` come from the values. Each is a list of two texts, in JSON, which is CEL too.
+`earlier_…` is what was accepted before that and may still be what serves; `given_N` and `further_N` come from the values.
+Each is a list of two texts, in JSON, which is CEL too.
 
 They stand in the policy and not in a ConfigMap as its parameters: with those, an API server (seen on 1.34) never again
 reads a ConfigMap once the last policy that has such parameters was deleted, and a chart that is installed a second time

@@ -42,8 +42,8 @@ const PING_ANSWER: Duration = Duration::from_secs(10);
 /// it a moment ago has one on the way, and would hear of it as a broken connection.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// How long a socket stays open after the last word on it. A request that crosses our GOAWAY is then sent anew by its
-/// sender, which reads that word; on a socket that is gone its write would fail, and that is what it would report.
+/// How long a socket stays open after the last word on it. A client whose request crosses that word then reads it, and
+/// knows that the connection had ended before; on a socket that is gone its write would fail, and it would report that.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection is doing.
@@ -77,11 +77,11 @@ pub(super) async fn serve(
             let (webhook, work, draining) = (Arc::clone(&webhook), Arc::clone(&work), draining.clone());
             async move {
                 let _open = Open::new(&work);
-                let is_old = request.version() != Version::HTTP_2;
+                let is_kept_alive = request.version() != Version::HTTP_2;
                 let mut response = webhook.answer(request).await;
                 // API servers speak HTTP/1.1 to webhooks, and send no review again whose connection was closed as they
                 // wrote it. So the last answer on each says that it is the last one, for as long as we are still there.
-                if is_old && draining.is_cancelled() {
+                if is_kept_alive && draining.is_cancelled() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response)

@@ -112,18 +112,26 @@ fn is_seen(slots: &[(Slot, Option<Metadata>)]) -> bool {
     slots.iter().all(|(_, metadata)| metadata.is_some())
 }
 
-/// Makes variables anew that are missing in a scope that exists.
+/// Makes variables anew that are missing in a scope that exists, and sees to it that we can write there.
 pub(super) async fn restore(shared: &Shared, scope: &Scope, deadline: Instant) -> Result<(), BackendError> {
     let mut loads = Loads::new(shared, deadline);
-    let into = loop {
+    match fill(shared, scope, &mut loads).await? {
+        Some(into) => join(shared, scope, &mut loads, into).await,
+        None => Ok(()),
+    }
+}
+
+/// Makes variables anew that are missing, whether we see them then or not. Where they were loaded into; none where none
+/// was missing.
+async fn fill(shared: &Shared, scope: &Scope, loads: &mut Loads<'_>) -> Result<Option<LoadInto>, BackendError> {
+    loop {
         if is_seen(&scope::look(shared, scope).await?) {
-            return Ok(());
+            return Ok(None);
         }
         if let Some(into) = loads.up(&|into| scope::text(shared, scope, into), false).await? {
-            break into;
+            return Ok(Some(into));
         }
-    };
-    join(shared, scope, &mut loads, into).await
+    }
 }
 
 /// Takes the value of one slot away: its variable goes, and comes back without a value.
@@ -148,11 +156,7 @@ pub(super) async fn empty(shared: &Arc<Shared>, location: &Location, guard: &Gua
                 break;
             }
         }
-        match restore(shared, &scope, deadline).await {
-            // The variable is there again, without a value; that we do not see it is nothing to its being empty.
-            Err(BackendError::Denied) => Ok(()),
-            restored => restored,
-        }
+        fill(shared, &scope, &mut loads).await.map(drop)
     };
     let outcome = outcome.await;
     held.release().await;
